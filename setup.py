@@ -1,0 +1,67 @@
+"""Builds the compiled core: every ``src/weft/_core/*.py`` that has a ``.pxd`` beside it becomes one extension module.
+
+Everything else about the package stands in ``pyproject.toml``.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+ROOT = Path(__file__).parent
+CORE = Path("src/weft/_core")
+JOBS = int(os.environ.get("WEFT_BUILD_JOBS") or os.cpu_count() or 1)
+
+DIRECTIVES = {
+    "language_level": 3,
+    "boundscheck": False,
+    "wraparound": False,
+    "initializedcheck": False,
+    "cdivision": True,
+    "embedsignature": False,
+    "auto_pickle": False,
+}
+
+
+class ParallelBuild(build_ext):
+    """``build_ext`` that compiles one extension per processor unless it is told otherwise."""
+
+    def finalize_options(self) -> None:
+        super().finalize_options()
+        if self.parallel is None:
+            self.parallel = JOBS
+
+
+def extensions() -> list[Extension]:
+    headers = [str(path) for path in CORE.glob("sys/*.h")]
+    modules = []
+    for pxd in sorted((ROOT / CORE).glob("*.pxd")):
+        source = CORE / f"{pxd.stem}.py"
+        if not (ROOT / source).exists():
+            continue  # declarations only
+        modules.append(
+            Extension(
+                f"weft._core.{pxd.stem}",
+                [str(source)],
+                include_dirs=[str(CORE / "sys")],
+                depends=headers,
+                extra_compile_args=["-O3", "-fno-semantic-interposition", "-Wno-unused-function"],
+            )
+        )
+    return modules
+
+
+setup(
+    ext_modules=cythonize(
+        extensions(),
+        nthreads=JOBS,
+        include_path=["src"],
+        compiler_directives=DIRECTIVES,
+        build_dir="build/cython",
+    ),
+    cmdclass={"build_ext": ParallelBuild},
+)
