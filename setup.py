@@ -19,7 +19,6 @@ JOBS = int(os.environ.get("WEFT_BUILD_JOBS") or os.cpu_count() or 1)
 DIRECTIVES = {
     "language_level": 3,
     "boundscheck": False,
-    "wraparound": False,
     "initializedcheck": False,
     "cdivision": True,
     "embedsignature": False,

@@ -1,0 +1,111 @@
+"""What a driver is, and what it drives.
+
+A ``Driver`` is the only code that makes I/O system calls for transports, and the only clock of a loop. It speaks in
+completions: a ``Sink`` (a transport, a listener, a watcher of one descriptor) says which way its bytes come and go, the
+driver moves them and calls ``on_*`` when something was done. So one transport serves every driver: epoll, io_uring, a
+simulated network. The invariant: a driver never closes a descriptor. Its sink owns it, and calls ``release()`` before
+closing it, after which no completion reaches that sink, not even one that the kernel has reported already.
+
+The ``on_*`` methods keep the errors of user code to themselves; what they let out (KeyboardInterrupt, SystemExit)
+leaves ``wait()`` and so the loop.
+"""
+
+import cython
+
+
+class Sink:
+    def __cinit__(self):
+        self.fd = -1
+
+    def offer_buffer(self, where, size):
+        """Name memory to receive into; leaving ``where`` NULL asks for the driver's own buffer."""
+        return 0
+
+    def on_received(self, data, size):
+        raise NotImplementedError
+
+    def on_eof(self):
+        raise NotImplementedError
+
+    def on_receive_failed(self, code):
+        raise NotImplementedError
+
+    def on_datagram(self, data, address):
+        raise NotImplementedError
+
+    def on_accepted(self, connection, address):
+        raise NotImplementedError
+
+    def on_sent(self):
+        """The queue has become shorter, perhaps empty."""
+        raise NotImplementedError
+
+    def on_send_failed(self, code):
+        raise NotImplementedError
+
+    def on_readable(self):
+        """For ``IN_READY``: the descriptor is readable, or has failed or ended, which a read would tell."""
+        raise NotImplementedError
+
+    def on_writable(self):
+        """For ``OUT_READY`` and ``OUT_DATAGRAM``: as above, for writing."""
+        raise NotImplementedError
+
+    def is_transport(self):
+        """Whether asyncio's users may no longer watch this descriptor themselves."""
+        return True
+
+
+class Driver:
+    def read_clock(self):
+        """The moment, in nanoseconds; it never goes back."""
+        raise NotImplementedError
+
+    def wait(self, timeout):
+        """Deliver completions; where there are none, wait up to ``timeout`` nanoseconds (negative: for ever) for one."""
+        raise NotImplementedError
+
+    def wake(self):
+        """End a ``wait()`` that is under way. The only method for other threads; they hold the GIL."""
+        raise NotImplementedError
+
+    def receive(self, sink):
+        """Deliver what comes in, as ``sink.incoming`` says, until ``unreceive()``."""
+        raise NotImplementedError
+
+    def unreceive(self, sink):
+        raise NotImplementedError
+
+    def send(self, sink):
+        """Send ``sink.queue`` at the end of this turn, and go on until it is empty."""
+        raise NotImplementedError
+
+    def send_now(self, sink):
+        """Send what the kernel takes of ``sink.queue`` at once; the rest follows by itself."""
+        raise NotImplementedError
+
+    def await_writable(self, sink):
+        """Call ``sink.on_writable()`` whenever the descriptor is writable, until ``unsend()``."""
+        raise NotImplementedError
+
+    def unsend(self, sink):
+        raise NotImplementedError
+
+    def flush(self):
+        """The end of a turn: send what ``send()`` was asked to."""
+        raise NotImplementedError
+
+    def release(self, sink):
+        """Forget ``sink`` and its descriptor; harmless when it was not known."""
+        raise NotImplementedError
+
+    def sink_of(self, fd):
+        """The sink that this driver knows for ``fd``, or None."""
+        raise NotImplementedError
+
+    def close(self):
+        raise NotImplementedError
+
+    def after_fork(self):
+        """Make the driver the child's own after ``os.fork()``: what it shares with the parent is made anew."""
+        raise NotImplementedError

@@ -1,0 +1,35 @@
+cimport cython
+from libc.stdint cimport int64_t, uint32_t
+from weft._core.driver cimport Driver, Sink
+from weft._core.sys.linux cimport epoll_event
+from weft._core.sys.python cimport PyObject
+
+ctypedef struct Watch:
+    PyObject* sink
+    uint32_t generation
+    uint32_t events
+
+cdef class EpollDriver(Driver):
+    cdef int epoll_fd
+    cdef int wake_fd
+    cdef bint is_sleeping
+    cdef Watch* watches
+    cdef int capacity
+    cdef epoll_event* events
+    cdef char* buffer
+    cdef bytearray datagram_buffer
+    cdef PyObject** unsent
+    cdef Py_ssize_t unsent_capacity
+
+    cdef int open(self) except -1
+    cdef int poll(self, int64_t timeout) except -1
+    cdef int dispatch(self, epoll_event* event) except -1
+    cdef int reserve(self, int fd) except -1
+    cdef int update(self, Sink sink) except -1
+    cdef int control(self, int fd, Watch* watch, uint32_t events) except -1
+    cdef int deliver(self, Sink sink) except -1
+    cdef int deliver_bytes(self, Sink sink) except -1
+    cdef int deliver_datagrams(self, Sink sink) except -1
+    cdef int deliver_connections(self, Sink sink) except -1
+    cdef int continue_sending(self, Sink sink) except -1
+    cdef int transmit(self, Sink sink) except -1

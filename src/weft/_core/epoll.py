@@ -1,0 +1,438 @@
+"""The driver on epoll(7): level-triggered readiness turned into completions.
+
+One table, indexed by descriptor, says which sink owns it, what epoll was told, and a generation that grows whenever the
+descriptor is released. The generation travels with every event, so that an event for a descriptor that was closed and
+handed out anew in the same batch reaches nobody. The invariant: the table owns one reference to each sink in it, and
+``events`` is what epoll watches, so that a call that changes nothing makes no system call.
+
+The scheduler calls ``wait``, ``flush`` and ``read_clock``; transports call the rest.
+"""
+
+import os
+
+import cython
+from cython.cimports.libc.stdint import int64_t, uint32_t, uint64_t
+from cython.cimports.libc.stdlib import free, malloc, realloc
+from cython.cimports.libc.string import memset
+from cython.cimports.weft._core.driver import (
+    IN_ACCEPT,
+    IN_DATAGRAM,
+    IN_PIPE,
+    IN_READY,
+    IN_SOCKET,
+    OUT_PIPE,
+    OUT_SOCKET,
+    Driver,
+    Sink,
+)
+from cython.cimports.weft._core.sys.linux import (
+    EAGAIN,
+    EEXIST,
+    EINTR,
+    ENOENT,
+    EPOLL_CTL_ADD,
+    EPOLL_CTL_DEL,
+    EPOLL_CTL_MOD,
+    EPOLLIN,
+    EPOLLOUT,
+    close,
+    epoll_event,
+    iovec,
+    weft_epoll_ctl,
+    weft_epoll_new,
+    weft_epoll_wait,
+    weft_monotonic_ns,
+    weft_read,
+    weft_recv,
+    weft_sendv,
+    weft_wake_drain,
+    weft_wake_new,
+    weft_wake_write,
+    weft_writev,
+)
+from cython.cimports.weft._core.sys.python import Py_DECREF, Py_INCREF, PyErr_CheckSignals, PyObject
+
+EVENTS_PER_WAIT = cython.declare(cython.int, 256)
+# asyncio asks for 256 KiB in each recv(); here the memory is shared by all transports, so it stays in the cache.
+RECEIVE_SIZE = cython.declare(cython.Py_ssize_t, 256 * 1024)
+# The largest UDP payload is 65,507 bytes; a Unix datagram may be larger (asyncio: 256 KiB).
+DATAGRAM_SIZE = cython.declare(cython.Py_ssize_t, 256 * 1024)
+# How many datagrams one readiness may bring before others get their turn.
+DATAGRAMS_PER_EVENT = cython.declare(cython.int, 32)
+# Linux takes 1,024 parts (UIO_MAXIOV); past 64 the call is no longer what costs.
+PARTS_PER_SEND = cython.declare(cython.int, 64)
+
+
+class EpollDriver:
+    def __cinit__(self):
+        self.epoll_fd = -1
+        self.wake_fd = -1
+        self.events = cython.cast(
+            cython.pointer(epoll_event), malloc(EVENTS_PER_WAIT * cython.sizeof(epoll_event))
+        )
+        self.buffer = cython.cast(cython.p_char, malloc(RECEIVE_SIZE))
+        if self.events == cython.NULL or self.buffer == cython.NULL:
+            raise MemoryError("no memory for an event loop's buffers")
+
+    def __init__(self):
+        self.open()
+
+    def __dealloc__(self):
+        fd: cython.int
+        i: cython.Py_ssize_t
+        for fd in range(self.capacity):
+            if self.watches[fd].sink != cython.NULL:
+                # SAFETY: the table owns this reference, and the table ends here.
+                Py_DECREF(self.watches[fd].sink)
+        for i in range(self.unsent_count):
+            # SAFETY: send() took this reference, and nothing will flush it any more.
+            Py_DECREF(self.unsent[i])
+        free(self.watches)
+        free(self.unsent)
+        free(self.events)
+        free(self.buffer)
+        if self.epoll_fd >= 0:
+            close(self.epoll_fd)
+        if self.wake_fd >= 0:
+            close(self.wake_fd)
+
+    def open(self):
+        self.epoll_fd = weft_epoll_new()
+        self.wake_fd = weft_wake_new()
+        failed: cython.int = min(self.epoll_fd, self.wake_fd)
+        if failed < 0:
+            self.close()
+            raise OSError(-failed, f"a new event loop needs two file descriptors: {os.strerror(-failed)}")
+        failed = weft_epoll_ctl(self.epoll_fd, EPOLL_CTL_ADD, self.wake_fd, EPOLLIN, self.wake_fd)
+        if failed < 0:
+            raise OSError(-failed, os.strerror(-failed))
+        return 0
+
+    def close(self):
+        if self.epoll_fd >= 0:
+            close(self.epoll_fd)
+        if self.wake_fd >= 0:
+            close(self.wake_fd)
+        self.epoll_fd = -1
+        self.wake_fd = -1
+        return 0
+
+    def read_clock(self):
+        return weft_monotonic_ns()
+
+    def wake(self):
+        # One system call per sleep: the first caller wakes the loop, the others find it awake.
+        if self.is_sleeping:
+            self.is_sleeping = False
+            weft_wake_write(self.wake_fd)
+
+    # -- waiting and dispatch ------------------------------------------------------------------------------------------
+
+    def wait(self, timeout):
+        return self.poll(0 if self.unsent_count > 0 else timeout)
+
+    def poll(self, timeout):
+        count: cython.int
+        if timeout == 0:
+            # Cannot block, so the GIL stays: giving it up costs more than the call.
+            count = weft_epoll_wait(self.epoll_fd, self.events, EVENTS_PER_WAIT, 0)
+        else:
+            self.is_sleeping = True
+            with cython.nogil:
+                count = weft_epoll_wait(self.epoll_fd, self.events, EVENTS_PER_WAIT, timeout)
+            self.is_sleeping = False
+        PyErr_CheckSignals()
+        if count < 0:
+            if count == -EINTR:
+                return 0
+            raise OSError(-count, f"epoll_wait failed: {os.strerror(-count)}")
+        i: cython.int
+        for i in range(count):
+            self.dispatch(cython.address(self.events[i]))
+        return count
+
+    def dispatch(self, event):
+        fd: cython.int = cython.cast(cython.int, event.data.u64 & 0xFFFFFFFF)
+        generation: uint32_t = cython.cast(uint32_t, event.data.u64 >> 32)
+        if fd == self.wake_fd:
+            weft_wake_drain(fd)
+            return 0
+        if fd >= self.capacity or self.watches[fd].generation != generation or self.watches[fd].sink == cython.NULL:
+            return 0
+        sink: Sink = cython.cast(Sink, self.watches[fd].sink)
+        happened: uint32_t = event.events
+        # Errors and hang-ups come unasked; the read or write that follows says what they are.
+        if sink.is_receiving and happened & ~EPOLLOUT:
+            self.deliver(sink)
+        if sink.is_sending and happened & ~EPOLLIN and sink.fd == fd:
+            self.continue_sending(sink)
+        return 0
+
+    def deliver(self, sink):
+        if sink.incoming == IN_SOCKET or sink.incoming == IN_PIPE:
+            self.deliver_bytes(sink)
+        elif sink.incoming == IN_READY:
+            sink.on_readable()
+        elif sink.incoming == IN_DATAGRAM:
+            self.deliver_datagrams(sink)
+        elif sink.incoming == IN_ACCEPT:
+            self.deliver_connections(sink)
+        return 0
+
+    def deliver_bytes(self, sink):
+        where: cython.p_char = cython.NULL
+        size: cython.Py_ssize_t = 0
+        sink.offer_buffer(cython.address(where), cython.address(size))
+        if not sink.is_receiving:
+            return 0  # the protocol's get_buffer() failed, or closed the transport
+        if where == cython.NULL:
+            where = self.buffer
+            size = RECEIVE_SIZE
+        n: cython.Py_ssize_t
+        if sink.incoming == IN_SOCKET:
+            n = weft_recv(sink.fd, where, size)
+        else:
+            n = weft_read(sink.fd, where, size)
+        if n > 0:
+            sink.on_received(where, n)
+        elif n == 0:
+            sink.on_eof()
+        elif n != -EAGAIN:
+            sink.on_receive_failed(cython.cast(cython.int, -n))
+        return 0
+
+    def deliver_datagrams(self, sink):
+        if self.datagram_buffer is None:
+            self.datagram_buffer = bytearray(DATAGRAM_SIZE)
+        count: cython.int = 0
+        size: cython.Py_ssize_t
+        while sink.is_receiving and count < DATAGRAMS_PER_EVENT:
+            try:
+                received, address = sink.sock.recvfrom_into(self.datagram_buffer)
+            except (BlockingIOError, InterruptedError):
+                return 0
+            except OSError as error:
+                return sink.on_receive_failed(error.errno)
+            size = received
+            sink.on_datagram(bytes(memoryview(self.datagram_buffer)[:size]), address)
+            count += 1
+        return 0
+
+    def deliver_connections(self, sink):
+        while sink.is_receiving:
+            try:
+                connection, address = sink.sock.accept()
+            except (BlockingIOError, InterruptedError):
+                return 0
+            except OSError as error:
+                return sink.on_receive_failed(error.errno)
+            connection.setblocking(False)
+            sink.on_accepted(connection, address)
+        return 0
+
+    # -- receiving -----------------------------------------------------------------------------------------------------
+
+    def receive(self, sink):
+        if not sink.is_receiving:
+            sink.is_receiving = True
+            try:
+                self.update(sink)
+            except BaseException:
+                sink.is_receiving = False
+                raise
+        return 0
+
+    def unreceive(self, sink):
+        if sink.is_receiving:
+            sink.is_receiving = False
+            self.update(sink)
+        return 0
+
+    # -- sending -------------------------------------------------------------------------------------------------------
+
+    def send(self, sink):
+        if sink.is_sending or sink.is_flushing:
+            return 0
+        if self.unsent_count == self.unsent_capacity:
+            capacity: cython.Py_ssize_t = 2 * self.unsent_capacity if self.unsent_capacity else 64
+            unsent: cython.pointer(cython.pointer(PyObject)) = cython.cast(
+                cython.pointer(cython.pointer(PyObject)), realloc(self.unsent, capacity * cython.sizeof(cython.p_void))
+            )
+            if unsent == cython.NULL:
+                raise MemoryError(f"no memory for {capacity} transports with unsent data")
+            self.unsent = unsent
+            self.unsent_capacity = capacity
+        # SAFETY: the list owns this reference until flush() has sent.
+        self.unsent[self.unsent_count] = cython.cast(cython.pointer(PyObject), sink)
+        Py_INCREF(self.unsent[self.unsent_count])
+        self.unsent_count += 1
+        sink.is_flushing = True
+        return 0
+
+    def flush(self):
+        """Send for every sink of the list; what resumed protocols write meanwhile is left for the next turn."""
+        count: cython.Py_ssize_t = self.unsent_count
+        if count == 0:
+            return 0
+        i: cython.Py_ssize_t
+        sink: Sink
+        for i in range(count):
+            sink = cython.cast(Sink, self.unsent[i])
+            sink.is_flushing = False
+            if sink.fd >= 0 and not sink.is_sending and sink.queue.size > 0:
+                self.transmit(sink)
+        for i in range(count):
+            # SAFETY: the first `count` references are this call's to drop; send() only ever appends.
+            Py_DECREF(self.unsent[i])
+        self.unsent_count -= count
+        for i in range(self.unsent_count):
+            self.unsent[i] = self.unsent[count + i]
+        return 0
+
+    def send_now(self, sink):
+        if not sink.is_sending and sink.fd >= 0 and sink.queue.size > 0:
+            self.transmit(sink)
+        return 0
+
+    def await_writable(self, sink):
+        if not sink.is_sending:
+            sink.is_sending = True
+            try:
+                self.update(sink)
+            except BaseException:
+                sink.is_sending = False
+                raise
+        return 0
+
+    def unsend(self, sink):
+        if sink.is_sending:
+            sink.is_sending = False
+            self.update(sink)
+        return 0
+
+    def continue_sending(self, sink):
+        if sink.outgoing == OUT_SOCKET or sink.outgoing == OUT_PIPE:
+            return self.transmit(sink)
+        return sink.on_writable()
+
+    def transmit(self, sink):
+        """Write until the queue is empty or the kernel's buffer full, and watch for room exactly as long as needed."""
+        vector: iovec[64]
+        i: cython.int
+        offered: cython.Py_ssize_t
+        sent: cython.Py_ssize_t
+        while sink.queue.size > 0:
+            parts: cython.int = sink.queue.gather(vector, PARTS_PER_SEND)
+            if sink.outgoing == OUT_SOCKET:
+                sent = weft_sendv(sink.fd, vector, parts)
+            else:
+                sent = weft_writev(sink.fd, vector, parts)
+            if sent == -EAGAIN:
+                break
+            if sent < 0:
+                self.unsend(sink)
+                return sink.on_send_failed(cython.cast(cython.int, -sent))
+            offered = 0
+            for i in range(parts):
+                offered += vector[i].iov_len
+            sink.queue.consume(sent)
+            if sent < offered:
+                break
+        if sink.queue.size > 0:
+            self.await_writable(sink)
+        else:
+            self.unsend(sink)
+        return sink.on_sent()
+
+    # -- the table -----------------------------------------------------------------------------------------------------
+
+    def reserve(self, fd):
+        """Make the table reach ``fd``."""
+        capacity: cython.int = self.capacity if self.capacity else 64
+        while capacity <= fd:
+            capacity *= 2
+        watches: cython.pointer(Watch) = cython.cast(
+            cython.pointer(Watch), realloc(self.watches, capacity * cython.sizeof(Watch))
+        )
+        if watches == cython.NULL:
+            raise MemoryError(f"no memory to watch file descriptor {fd}")
+        memset(watches + self.capacity, 0, (capacity - self.capacity) * cython.sizeof(Watch))
+        self.watches = watches
+        self.capacity = capacity
+        return 0
+
+    def update(self, sink):
+        """Tell epoll what ``sink`` now wants of its descriptor."""
+        fd: cython.int = sink.fd
+        if fd >= self.capacity:
+            self.reserve(fd)
+        watch: cython.pointer(Watch) = cython.address(self.watches[fd])
+        known: cython.pointer(PyObject) = cython.cast(cython.pointer(PyObject), sink)
+        if watch.sink != known:
+            if watch.sink != cython.NULL:
+                raise RuntimeError(f"file descriptor {fd} is already watched for {cython.cast(object, watch.sink)!r}")
+            # SAFETY: the table owns this reference until release().
+            watch.sink = known
+            Py_INCREF(known)
+            watch.events = 0
+        wanted: uint32_t = (EPOLLIN if sink.is_receiving else 0) | (EPOLLOUT if sink.is_sending else 0)
+        if wanted != watch.events:
+            self.control(fd, watch, wanted)
+        return 0
+
+    def control(self, fd, watch, events):
+        data: uint64_t = cython.cast(uint64_t, watch.generation) << 32 | cython.cast(uint32_t, fd)
+        failed: cython.int
+        if events == 0:
+            # A closed descriptor has left epoll by itself; any other failure leaves nothing to watch either.
+            weft_epoll_ctl(self.epoll_fd, EPOLL_CTL_DEL, fd, 0, 0)
+            watch.events = 0
+            return 0
+        failed = weft_epoll_ctl(
+            self.epoll_fd, EPOLL_CTL_MOD if watch.events else EPOLL_CTL_ADD, fd, events, data
+        )
+        if failed == -ENOENT:
+            # The user closed the descriptor behind our back, and the number is in use again.
+            failed = weft_epoll_ctl(self.epoll_fd, EPOLL_CTL_ADD, fd, events, data)
+        elif failed == -EEXIST:
+            failed = weft_epoll_ctl(self.epoll_fd, EPOLL_CTL_MOD, fd, events, data)
+        if failed < 0:
+            raise OSError(-failed, f"cannot watch file descriptor {fd}: {os.strerror(-failed)}")
+        watch.events = events
+        return 0
+
+    def release(self, sink):
+        fd: cython.int = sink.fd
+        if fd < 0 or fd >= self.capacity:
+            return 0
+        watch: cython.pointer(Watch) = cython.address(self.watches[fd])
+        if watch.sink != cython.cast(cython.pointer(PyObject), sink):
+            return 0
+        if watch.events:
+            self.control(fd, watch, 0)
+        watch.sink = cython.NULL
+        watch.generation += 1
+        sink.is_receiving = False
+        sink.is_sending = False
+        # SAFETY: the table's reference, taken in update(); the caller holds one of its own.
+        Py_DECREF(cython.cast(cython.pointer(PyObject), sink))
+        return 0
+
+    def sink_of(self, fd):
+        if fd < 0 or fd >= self.capacity or self.watches[fd].sink == cython.NULL:
+            return None
+        return cython.cast(Sink, self.watches[fd].sink)
+
+    def after_fork(self):
+        """Leave the parent's epoll and wake-up descriptors to the parent, and watch everything anew in our own."""
+        self.close()
+        self.open()
+        fd: cython.int
+        watch: cython.pointer(Watch)
+        for fd in range(self.capacity):
+            watch = cython.address(self.watches[fd])
+            if watch.sink != cython.NULL and watch.events:
+                events: uint32_t = watch.events
+                watch.events = 0
+                self.control(fd, watch, events)
+        return 0

@@ -1,0 +1,27 @@
+cimport cython
+from weft._core.sys.python cimport PyObject
+
+cdef class Runnable:
+    cdef bint is_step
+    cdef int run(self, PyObject* argument) except -1
+    cdef object describe(self)
+    cdef int report(self, object loop, object error) except -1
+
+cdef class Handle(Runnable):
+    cdef object loop
+    cdef object callback
+    cdef tuple args
+    cdef object context
+    cdef object source_traceback
+    cdef bint is_cancelled
+    cdef object __weakref__
+
+    cdef void drop(self) noexcept
+
+@cython.final
+cdef class ThreadSafeHandle(Handle):
+    cdef object lock
+
+cdef Handle new_handle(object loop, object callback, tuple args, object context, bint debug)
+cdef Handle new_threadsafe_handle(object loop, object callback, tuple args, object context, bint debug)
+cdef int fill(Handle handle, object loop, object callback, tuple args, object context, bint debug) except -1

@@ -1,0 +1,173 @@
+"""Handles: one callback that is to run once, with its arguments and its context, and that can be cancelled.
+
+``Runnable`` is all that the scheduler knows of what it runs: ``run(argument)`` runs it to its next stop, and ``report``
+tells the loop's exception handler what ``run`` let out. A ``Handle`` is the runnable behind
+``call_soon``; timers derive from it; the task stepper is the other runnable. The invariant: a cancelled handle holds
+neither callback nor arguments, and never runs.
+"""
+
+import asyncio
+import sys
+import threading
+from asyncio import format_helpers
+
+import cython
+from cython.cimports.cpython.contextvars import PyContext_CopyCurrent, PyContext_Enter, PyContext_Exit
+
+
+class Runnable:
+    def run(self, argument):
+        raise NotImplementedError
+
+    def describe(self):
+        """The object to name in a message about this runnable."""
+        return self
+
+    def report(self, loop, error):
+        raise NotImplementedError
+
+
+class Handle(Runnable):
+    """A callback that the loop will run, as ``call_soon`` returns it; see :class:`asyncio.Handle`."""
+
+    @property
+    def __class__(self):
+        # isinstance(handle, asyncio.Handle) holds without deriving from a class that has no C layout.
+        return asyncio.Handle
+
+    @property
+    def _loop(self):
+        return self.loop
+
+    @property
+    def _callback(self):
+        return self.callback
+
+    @property
+    def _args(self):
+        return self.args
+
+    @property
+    def _context(self):
+        return self.context
+
+    @property
+    def _cancelled(self):
+        return self.is_cancelled
+
+    @property
+    def _source_traceback(self):
+        return self.source_traceback
+
+    def __init__(self):
+        raise TypeError("handles are made by loop.call_soon(), call_later(), call_at() and call_soon_threadsafe()")
+
+    def run(self, argument):
+        if self.is_cancelled:
+            return 0
+        # The locals keep both alive when the callback cancels its own handle.
+        context: object = self.context
+        args: tuple = self.args
+        callback: object = self.callback
+        PyContext_Enter(context)
+        try:
+            if args:
+                callback(*args)
+            else:
+                callback()
+        finally:
+            PyContext_Exit(context)
+        return 0
+
+    def report(self, loop, error):
+        source = format_helpers._format_callback_source(self.callback, self.args or ())
+        context: dict = {"message": f"Exception in callback {source}", "exception": error, "handle": self}
+        if self.source_traceback is not None:
+            context["source_traceback"] = self.source_traceback
+        loop.call_exception_handler(context)
+        return 0
+
+    def _run(self) -> None:
+        """Run the callback now, as :meth:`asyncio.Handle._run` does; for tools that drive handles themselves."""
+        try:
+            self.run(cython.NULL)
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as error:
+            self.report(self.loop, error)
+
+    def drop(self):
+        self.is_cancelled = True
+        self.callback = None
+        self.args = None
+
+    def cancel(self) -> None:
+        """Cancel the callback; a callback that has run or was cancelled is left alone."""
+        if self.is_cancelled:
+            return
+        self.drop()
+
+    def cancelled(self) -> bool:
+        """Whether :meth:`cancel` was called."""
+        return self.is_cancelled
+
+    def get_context(self):
+        """The :class:`contextvars.Context` that the callback runs in."""
+        return self.context
+
+    def __repr__(self) -> str:
+        return _describe(self)
+
+
+class ThreadSafeHandle(Handle):
+    """What ``call_soon_threadsafe`` returns from CPython 3.14 on: ``cancel()`` waits for a callback that is running."""
+
+    def run(self, argument):
+        with self.lock:
+            return Handle.run(self, argument)
+
+    def cancel(self) -> None:
+        with self.lock:
+            Handle.cancel(self)
+
+    def cancelled(self) -> bool:
+        with self.lock:
+            return self.is_cancelled
+
+
+def _describe(handle: Handle) -> str:
+    """Like ``<Handle f() at app.py:3 created at app.py:9>``, which is how asyncio words it."""
+    parts = [type(handle).__name__]
+    if handle.is_cancelled:
+        parts.append("cancelled")
+    if handle.callback is not None:
+        parts.append(format_helpers._format_callback_source(handle.callback, handle.args or ()))
+    if handle.source_traceback:
+        frame = handle.source_traceback[-1]
+        parts.append(f"created at {frame[0]}:{frame[1]}")
+    return "<" + " ".join(parts) + ">"
+
+
+def new_handle(loop, callback, args, context, debug):
+    """A fresh handle; ``context`` None means a copy of the current one, as everywhere in asyncio."""
+    handle: Handle = Handle.__new__(Handle)
+    fill(handle, loop, callback, args, context, debug)
+    return handle
+
+
+def new_threadsafe_handle(loop, callback, args, context, debug):
+    handle: ThreadSafeHandle = ThreadSafeHandle.__new__(ThreadSafeHandle)
+    fill(handle, loop, callback, args, context, debug)
+    handle.lock = threading.RLock()
+    return handle
+
+
+def fill(handle, loop, callback, args, context, debug):
+    handle.loop = loop
+    handle.callback = callback
+    handle.args = args
+    handle.context = PyContext_CopyCurrent() if context is None else context
+    if debug:
+        # Compiled code has no frame of its own: frame 0 is the caller of the loop's method.
+        handle.source_traceback = format_helpers.extract_stack(sys._getframe(0))
+    return 0

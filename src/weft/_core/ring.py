@@ -1,0 +1,73 @@
+"""The ready ring: what the loop runs next, first in, first out.
+
+An entry is two pointers by value, a runnable and its argument (NULL for none), so that making a task ready allocates
+nothing. The invariant: the ring owns one reference to each pointer of its ``count`` entries, and to nothing else.
+The scheduler is its only user, and always holds the GIL.
+"""
+
+import cython
+from cython.cimports.libc.stdlib import calloc, free, malloc
+from cython.cimports.weft._core.sys.python import Py_DECREF, Py_INCREF, Py_XDECREF, PyObject
+
+FIRST_CAPACITY = cython.declare(cython.Py_ssize_t, 256)  # a power of two, as every capacity after it
+
+
+class Ring:
+    def __cinit__(self) -> None:
+        self.entries = cython.cast(cython.pointer(Entry), calloc(FIRST_CAPACITY, cython.sizeof(Entry)))
+        if self.entries == cython.NULL:
+            raise MemoryError("no memory for the ready ring")
+        self.mask = FIRST_CAPACITY - 1
+
+    def __dealloc__(self) -> None:
+        if self.entries != cython.NULL:
+            self.clear()
+            free(self.entries)
+
+    def __len__(self) -> int:
+        return self.count
+
+    def grow(self):
+        """Double the capacity; the entries move to the front of the new block in order."""
+        capacity: cython.Py_ssize_t = self.mask + 1
+        larger: cython.pointer(Entry) = cython.cast(
+            cython.pointer(Entry), malloc(2 * capacity * cython.sizeof(Entry))
+        )
+        if larger == cython.NULL:
+            raise MemoryError(f"no memory for {2 * capacity} ready callbacks")
+        i: cython.Py_ssize_t
+        for i in range(self.count):
+            larger[i] = self.entries[(self.head + i) & self.mask]
+        free(self.entries)
+        self.entries = larger
+        self.head = 0
+        self.mask = 2 * capacity - 1
+        return 0
+
+    def push(self, runnable, argument):
+        if self.count > self.mask:
+            self.grow()
+        entry: cython.pointer(Entry) = cython.address(self.entries[(self.head + self.count) & self.mask])
+        # SAFETY: the entry owns these two references until take() hands them on or clear() drops them.
+        entry.runnable = cython.cast(cython.pointer(PyObject), runnable)
+        Py_INCREF(entry.runnable)
+        entry.argument = argument
+        if argument != cython.NULL:
+            Py_INCREF(argument)
+        self.count += 1
+        return 0
+
+    def take(self):
+        """The oldest entry; its two references are the caller's now. Only for a ring that is not empty."""
+        entry: Entry = self.entries[self.head]
+        self.head = (self.head + 1) & self.mask
+        self.count -= 1
+        return entry
+
+    def clear(self):
+        entry: Entry
+        while self.count > 0:
+            entry = self.take()
+            # SAFETY: take() handed both references over.
+            Py_DECREF(entry.runnable)
+            Py_XDECREF(entry.argument)

@@ -1,0 +1,31 @@
+cimport cython
+from libc.stdint cimport int64_t
+from weft._core.driver cimport Driver
+from weft._core.handle cimport Handle
+from weft._core.ring cimport Entry, Ring
+from weft._core.sys.python cimport PyObject
+from weft._core.timers cimport TimerHeap, TimerHandle
+
+cdef class Scheduler:
+    cdef Ring ring
+    cdef TimerHeap timers
+    cdef readonly Driver _driver
+    cdef unsigned long thread_id
+    cdef int64_t last_poll
+    cdef bint is_stopping
+    cdef bint closed
+    cdef bint debug
+    cdef bint is_in_task
+    cdef public double slow_callback_duration
+    cdef object __weakref__
+
+    cdef Handle soon(self, object callback, tuple args, object context)
+    cdef int check(self) except -1
+    cdef int wrong_thread(self) except -1
+    cdef int turn(self) except -1
+    cdef int run_due_timers(self) except -1
+    cdef int run_ready(self) except -1
+    cdef Py_ssize_t run_some(self, Py_ssize_t count) except -1
+    cdef Py_ssize_t run_some_slowly(self, Py_ssize_t count) except -1
+    cdef int on_raised(self, Entry entry, object error) except -1
+    cdef int before_callback(self) except -1

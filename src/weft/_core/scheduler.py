@@ -1,0 +1,289 @@
+"""The scheduler: what runs next, and when.
+
+Three stores feed one loop: the ready ring (first in, first out, a promise), the timer heap, and the driver, which turns
+I/O into calls of its sinks. One turn: ask the driver, make due timers ready, run what is ready now (a snapshot, so that
+callbacks which schedule callbacks cannot starve I/O), send what the turn wrote. The invariant: everything here happens
+in the thread that runs the loop; the one door for other threads is ``call_soon_threadsafe``.
+
+The mixins of ``weft.loop`` build the event loop on it, and ``_core.task`` adds tasks.
+"""
+
+import asyncio
+import inspect
+from asyncio.log import logger
+
+import cython
+from cython.cimports.libc.stdint import int64_t
+from cython.cimports.weft._core.clock import FOREVER, to_ns, to_seconds
+from cython.cimports.weft._core.driver import Driver
+from cython.cimports.weft._core.epoll import EpollDriver
+from cython.cimports.weft._core.handle import Handle, Runnable, new_handle, new_threadsafe_handle
+from cython.cimports.weft._core.ring import Entry, Ring
+from cython.cimports.weft._core.sys.python import (
+    Py_DECREF,
+    Py_XDECREF,
+    PyCallable_Check,
+    PyObject,
+    PyThread_get_thread_ident,
+)
+from cython.cimports.weft._core.timers import TimerHandle, TimerHeap, new_timer
+
+from weft import versions
+from weft.errors import LoopClosedError, WrongThreadError
+
+HANDLE_WAITS = cython.declare(cython.bint, versions.THREADSAFE_HANDLE_CANCEL_WAITS)
+
+
+class Scheduler:
+    def __cinit__(self, *args, **kwargs):
+        self.ring = Ring()
+        self.timers = TimerHeap()
+        self.slow_callback_duration = 0.1  # seconds, as in asyncio
+
+    def __init__(self, driver=None):
+        self._driver = EpollDriver() if driver is None else driver
+
+    # -- state ---------------------------------------------------------------------------------------------------------
+
+    def is_running(self) -> bool:
+        """Whether the loop is running."""
+        return self.thread_id != 0
+
+    def is_closed(self) -> bool:
+        """Whether :meth:`close` was called."""
+        return self.closed
+
+    def get_debug(self) -> bool:
+        """Whether debug mode is on."""
+        return self.debug
+
+    def time(self) -> float:
+        """The loop's clock in seconds: CLOCK_MONOTONIC, as :func:`time.monotonic`."""
+        return to_seconds(self._driver.read_clock())
+
+    def stop(self) -> None:
+        """End :meth:`run_forever` after the callbacks that are ready now."""
+        self.is_stopping = True
+
+    def _check_closed(self) -> None:
+        if self.closed:
+            raise LoopClosedError("Event loop is closed")
+
+    def _check_thread(self) -> None:
+        if self.thread_id != 0 and self.thread_id != PyThread_get_thread_ident():
+            self.wrong_thread()
+
+    def check(self):
+        """The check of every call that changes the loop: two compares where all is well."""
+        if self.closed:
+            raise LoopClosedError("Event loop is closed")
+        if self.thread_id != 0 and self.thread_id != PyThread_get_thread_ident():
+            self.wrong_thread()
+        return 0
+
+    def wrong_thread(self):
+        raise WrongThreadError(
+            f"Non-thread-safe operation invoked on an event loop other than the current one: {self!r} runs in thread "
+            f"{self.thread_id}, and this is thread {PyThread_get_thread_ident()}; use loop.call_soon_threadsafe() or "
+            f"asyncio.run_coroutine_threadsafe()"
+        )
+
+    # -- callbacks -----------------------------------------------------------------------------------------------------
+
+    def soon(self, callback, args, context):
+        """What ``call_soon`` does with an ordinary callback; the task layer owns that method."""
+        if self.debug or not PyCallable_Check(callback):
+            check_callback(callback, "call_soon")
+        handle: Handle = new_handle(self, callback, args, context, self.debug)
+        self.ring.push(handle, cython.NULL)
+        return handle
+
+    def call_soon_threadsafe(self, callback, *args, context=None):
+        """As :meth:`call_soon`, from any thread or signal handler; wakes the loop where it sleeps."""
+        if self.closed:
+            raise LoopClosedError("Event loop is closed")
+        if self.debug or not PyCallable_Check(callback):
+            check_callback(callback, "call_soon_threadsafe")
+        handle: Handle
+        if HANDLE_WAITS:
+            handle = new_threadsafe_handle(self, callback, args, context, self.debug)
+        else:
+            handle = new_handle(self, callback, args, context, self.debug)
+        # The GIL makes the push atomic: nothing between two bytecodes of the loop's thread holds the ring half changed.
+        self.ring.push(handle, cython.NULL)
+        self._driver.wake()
+        return handle
+
+    def call_later(self, delay, callback, *args, context=None):
+        """Run ``callback(*args)`` in ``delay`` seconds; see :meth:`call_at`."""
+        if delay is None:
+            raise TypeError("delay must not be None")
+        self.check()
+        if self.debug or not PyCallable_Check(callback):
+            check_callback(callback, "call_later")
+        seconds: cython.double = delay
+        now: int64_t = self._driver.read_clock()
+        wait: int64_t = to_ns(seconds)
+        return new_timer(
+            self.timers,
+            now + wait if wait < FOREVER - now else FOREVER,
+            to_seconds(now) + seconds,
+            self,
+            callback,
+            args,
+            context,
+            self.debug,
+        )
+
+    def call_at(self, when, callback, *args, context=None):
+        """Run ``callback(*args)`` at the moment ``when`` of the loop's clock (:meth:`time`), in seconds.
+
+        Callbacks of the same moment run in the order in which they were scheduled.
+
+        Returns:
+            A handle with ``cancel()`` and ``when()``.
+
+        Raises:
+            RuntimeError: when the loop is closed, or runs in another thread.
+            TypeError: when ``when`` is None or ``callback`` is not callable.
+        """
+        if when is None:
+            raise TypeError("when cannot be None")
+        self.check()
+        if self.debug or not PyCallable_Check(callback):
+            check_callback(callback, "call_at")
+        moment: cython.double = when
+        return new_timer(self.timers, to_ns(moment), moment, self, callback, args, context, self.debug)
+
+    # -- the loop ------------------------------------------------------------------------------------------------------
+
+    def _run(self, thread_id):
+        """Turn until :meth:`stop`; at least once. The caller has checked that the loop may run, and says where."""
+        self.thread_id = thread_id
+        try:
+            while True:
+                self.turn()
+                if self.is_stopping:
+                    break
+        finally:
+            self.before_callback()
+            self.is_stopping = False
+            self.thread_id = 0
+            self._driver.flush()
+
+    def turn(self):
+        driver: Driver = self._driver
+        now: int64_t = driver.read_clock()
+        timeout: int64_t
+        if self.ring.count > 0 or self.is_stopping:
+            timeout = 0
+        elif self.timers.count > 0:
+            timeout = max(self.timers.next_when() - now, 0)
+        else:
+            timeout = -1
+        # While callbacks are ready, asking the kernel each turn would double what a turn costs.
+        if timeout != 0 or now - self.last_poll >= driver.poll_interval or self.is_stopping:
+            self.before_callback()
+            driver.wait(timeout)
+            if timeout != 0:
+                now = driver.read_clock()
+            self.last_poll = now
+        if self.timers.count > 0 and self.timers.next_when() <= now:
+            self.run_due_timers()
+        self.run_ready()
+        if driver.unsent_count > 0:
+            self.before_callback()
+            driver.flush()
+        return 0
+
+    def run_due_timers(self):
+        now: int64_t = self._driver.read_clock()
+        handle: TimerHandle
+        while self.timers.count > 0 and self.timers.next_when() <= now:
+            handle = self.timers.pop()
+            if not handle.is_cancelled:
+                self.ring.push(handle, cython.NULL)
+        return 0
+
+    def run_ready(self):
+        """Run what is ready now; what these callbacks make ready waits for the next turn."""
+        count: cython.Py_ssize_t = self.ring.count
+        while count > 0:
+            count = self.run_some_slowly(count) if self.debug else self.run_some(count)
+        return 0
+
+    def run_some(self, count):
+        """Run up to ``count`` entries, or to the first that raises, which is reported; returns how many are left."""
+        entry: Entry = Entry(cython.NULL, cython.NULL)
+        try:
+            while count > 0 and self.ring.count > 0:
+                count -= 1
+                entry = self.ring.take()
+                if self.is_in_task and not cython.cast(Runnable, entry.runnable).is_step:
+                    self.before_callback()
+                cython.cast(Runnable, entry.runnable).run(entry.argument)
+                # SAFETY: take() handed both references over.
+                Py_DECREF(entry.runnable)
+                Py_XDECREF(entry.argument)
+        except BaseException as error:
+            self.on_raised(entry, error)
+            return count
+        return 0
+
+    def run_some_slowly(self, count):
+        """Debug mode: the same for one entry, with a warning when it takes ``slow_callback_duration`` or longer."""
+        if self.ring.count == 0:
+            return 0
+        entry: Entry = self.ring.take()
+        self.before_callback()
+        runnable: Runnable = cython.cast(Runnable, entry.runnable)
+        what: object = runnable.describe()
+        started: int64_t = self._driver.read_clock()
+        try:
+            runnable.run(entry.argument)
+        except BaseException as error:
+            self.on_raised(entry, error)
+            return count - 1
+        # SAFETY: take() handed both references over.
+        Py_DECREF(entry.runnable)
+        Py_XDECREF(entry.argument)
+        took: cython.double = to_seconds(self._driver.read_clock() - started)
+        if took >= self.slow_callback_duration:
+            logger.warning("Executing %s took %.3f seconds", what, took)
+        return count - 1
+
+    def on_raised(self, entry, error):
+        """Report what an entry let out, save for the two exceptions that are to leave the loop."""
+        runnable: Runnable = cython.cast(Runnable, entry.runnable)
+        # SAFETY: take() handed both references over; the local holds its own.
+        Py_DECREF(entry.runnable)
+        Py_XDECREF(entry.argument)
+        if isinstance(error, (SystemExit, KeyboardInterrupt)):
+            raise error
+        runnable.report(self, error)
+        return 0
+
+    def before_callback(self):
+        """Called before code runs that is no task step; the task layer clears its current task here."""
+        return 0
+
+    def _set_debug(self, enabled) -> None:
+        self.debug = enabled
+
+    def _release(self) -> None:
+        """The last link of the chain of ``close()``: no callback runs any more, and the driver lets go of the kernel."""
+        self.closed = True
+        self._drop_scheduled()
+        self._driver.close()
+
+    def _drop_scheduled(self) -> None:
+        """Forget everything that was to run: the loop closes."""
+        self.ring.clear()
+        self.timers.clear()
+
+
+def check_callback(callback, method):
+    if asyncio.iscoroutine(callback) or inspect.iscoroutinefunction(callback):
+        raise TypeError(f"coroutines cannot be used with {method}(): {callback!r}; wrap it in loop.create_task()")
+    if not callable(callback):
+        raise TypeError(f"a callable object was expected by {method}(), got {callback!r}")

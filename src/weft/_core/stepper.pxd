@@ -1,0 +1,46 @@
+cimport cython
+from weft._core.handle cimport Runnable
+from weft._core.scheduler cimport Scheduler
+from weft._core.sys.python cimport PyObject
+
+cdef class TaskScheduler(Scheduler)
+
+@cython.final
+@cython.trashcan(True)
+cdef class Stepper(Runnable):
+    cdef TaskScheduler loop
+    cdef object task
+    cdef object coroutine
+    cdef object context
+    cdef object waiting_for
+    cdef object cancelled_error
+    cdef Stepper next
+    cdef PyObject* previous
+    cdef int cancel_requests
+    cdef bint must_cancel
+    cdef bint is_running
+
+    cdef int start(self, TaskScheduler loop, object coroutine, object context) except -1
+    cdef int start_eagerly(self, TaskScheduler loop, object coroutine, object context) except -1
+    cdef object outcome(self, object future)
+    cdef int step(self, object error) except -1
+    cdef int wait_for(self, object awaited) except -1
+    cdef int wait_for_other(self, object awaited) except -1
+    cdef int subscribe(self, object future) except -1
+    cdef int refuse(self, str message) except -1
+    cdef int finish(self, object result) except -1
+    cdef int fail(self, object error) except -1
+    cdef int end(self) except -1
+
+cdef class TaskScheduler(Scheduler):
+    cdef Stepper first
+    cdef object current
+    cdef bint is_spawning
+    cdef object spawn_context
+
+    cdef int enter(self, object task) except -1
+    cdef int link(self, Stepper stepper) except -1
+    cdef int unlink(self, Stepper stepper) except -1
+
+cdef Stepper new_stepper(object task)
+cdef object register_task_type(object cls)

@@ -1,0 +1,414 @@
+"""The stepper: what carries a task from one ``await`` to the next.
+
+A ``weft.Task`` is an ``asyncio.Task`` whose steps are not asyncio's own. Its stepper lies in the ready ring by value,
+without handle or bound method: with no argument it resumes the coroutine; with a future, that future is done; with an
+exception, it throws that. ``TaskScheduler`` is the scheduler with what tasks need: the registry that keeps unfinished
+tasks alive, the current task, and a ``call_soon`` that knows the two callbacks which never become a handle.
+
+Invariants: a stepper is in its loop's registry from its start until its coroutine has ended; while it waits, exactly
+one done callback (itself) stands in ``waiting_for``; asyncio's current task is this task from its first instruction to
+its last, and is set back before anything that is not a step runs.
+"""
+
+import _asyncio
+import asyncio
+from asyncio import tasks
+from asyncio.exceptions import CancelledError
+from inspect import isgenerator
+
+import cython
+from cython.cimports.cpython.contextvars import PyContext_CopyCurrent, PyContext_Enter, PyContext_Exit
+from cython.cimports.cpython.dict import PyDict_SetItem
+from cython.cimports.weft._core.handle import Handle, Runnable
+from cython.cimports.weft._core.scheduler import Scheduler
+from cython.cimports.weft._core.sys.python import (
+    PYGEN_ERROR,
+    PYGEN_NEXT,
+    PYGEN_RETURN,
+    Py_DECREF,
+    Py_TYPE,
+    PyExceptionInstance_Check,
+    PyObject,
+    PySendResult,
+    PyTypeObject,
+    getter,
+    setter,
+    weft_add_done_callback,
+    weft_call0,
+    weft_call_method0,
+    weft_getter,
+    weft_raise_again,
+    weft_setter,
+    weft_step,
+    weft_take_exception,
+)
+
+from weft import versions
+
+Future = cython.declare(object, _asyncio.Future)
+future_type = cython.declare(cython.pointer(PyTypeObject), cython.cast(cython.pointer(PyTypeObject), _asyncio.Future))
+stock_task_type = cython.declare(cython.pointer(PyTypeObject), cython.cast(cython.pointer(PyTypeObject), _asyncio.Task))
+
+task_type = cython.declare(cython.pointer(PyTypeObject), cython.NULL)
+
+# Futures are asyncio's own: their methods and attributes are taken once, unbound.
+SET_RESULT = cython.declare(object, _asyncio.Future.set_result)
+SET_EXCEPTION = cython.declare(object, _asyncio.Future.set_exception)
+CANCEL = cython.declare(object, _asyncio.Future.cancel)
+RESULT = cython.declare(object, _asyncio.Future.result)
+ADD_DONE_CALLBACK = cython.declare(object, _asyncio.Future.add_done_callback)
+BLOCKING = cython.declare(object, _asyncio.Future.__dict__["_asyncio_future_blocking"])
+LOOP = cython.declare(object, _asyncio.Future.__dict__["_loop"])
+# SAFETY: the module holds the descriptors, so their C functions stay valid.
+get_blocking = cython.declare(getter, weft_getter(cython.cast(cython.pointer(PyObject), BLOCKING)))
+set_blocking = cython.declare(setter, weft_setter(cython.cast(cython.pointer(PyObject), BLOCKING)))
+get_loop = cython.declare(getter, weft_getter(cython.cast(cython.pointer(PyObject), LOOP)))
+
+CONTEXT_KEYWORD = cython.declare(tuple, ("context",))
+RESULT_NAME = cython.declare(str, "result")
+THROW = cython.declare(str, "throw")
+# Up to 3.13 the current task of a loop is an entry of this dict; later it is kept on the thread's state.
+CURRENT_TASKS = cython.declare(object, versions.CURRENT_TASKS)
+SWAP_CURRENT_TASK = cython.declare(object, versions.swap_current_task)
+ADD_AWAITED_BY = cython.declare(object, versions.future_add_to_awaited_by)
+DISCARD_AWAITED_BY = cython.declare(object, versions.future_discard_from_awaited_by)
+
+
+class Stepper(Runnable):
+    def __init__(self):
+        raise TypeError("a stepper is made by its weft.Task")
+
+    @property
+    def __self__(self):
+        return self.task
+
+    def __getattr__(self, name):
+        if name == "__qualname__":
+            # How asyncio shows the callback of a waiting task in the repr of a future.
+            return "Task.task_wakeup"
+        raise AttributeError(name)
+
+    def __repr__(self):
+        return f"<Stepper of {self.task!r}>"
+
+    def __call__(self, future):
+        """For futures of foreign make that call their callbacks themselves."""
+        self.run(cython.cast(cython.pointer(PyObject), future))
+
+    def describe(self):
+        return self.task
+
+    def report(self, loop, error):
+        """A step raises only where a future of foreign make, or a method that somebody overrode, does."""
+        loop.call_exception_handler(
+            {"message": f"Exception in a step of {self.task!r}", "exception": error, "task": self.task}
+        )
+        return 0
+
+    # -- from start to end ---------------------------------------------------------------------------------------------
+
+    def start(self, loop, coroutine, context):
+        """Make the first step ready."""
+        self.loop = loop
+        self.coroutine = coroutine
+        self.context = context
+        loop.link(self)
+        loop.ring.push(self, cython.NULL)
+        return 0
+
+    def start_eagerly(self, loop, coroutine, context):
+        """Take the first step at once, inside whatever is running now."""
+        outer: object = loop.current
+        self.loop = loop
+        self.coroutine = coroutine
+        self.context = context
+        loop.link(self)
+        try:
+            self.step(None)
+        finally:
+            loop.enter(outer)
+        return 0
+
+    def run(self, argument):
+        if argument == cython.NULL:
+            return self.step(None)
+        if PyExceptionInstance_Check(argument):
+            return self.step(cython.cast(object, argument))
+        return self.step(self.outcome(cython.cast(object, argument)))
+
+    def outcome(self, future):
+        """What a future that is done means for the coroutine: the exception to throw, or None."""
+        result: cython.pointer(PyObject)
+        if DISCARD_AWAITED_BY is not None:
+            DISCARD_AWAITED_BY(future, self.task)
+        if is_stock(future):
+            result = weft_call0(RESULT, future)
+        else:
+            result = weft_call_method0(future, RESULT_NAME)
+        if result == cython.NULL:
+            result = weft_take_exception()
+            error = cython.cast(object, result)
+        else:
+            error = None
+        # SAFETY: each of these calls gave a new reference, and `error` holds its own.
+        Py_DECREF(result)
+        return error
+
+    def step(self, error):
+        """Resume the coroutine, by ``error`` where there is one, and act on what it does."""
+        coroutine: object = self.coroutine
+        if coroutine is None:
+            raise asyncio.InvalidStateError(f"step of a task that is already done: {self.task!r}, {error!r}")
+        if self.must_cancel:
+            if not isinstance(error, CancelledError):
+                error = self.task._make_cancelled_error()
+            self.must_cancel = False
+        self.waiting_for = None
+        self.loop.enter(self.task)
+        context: object = self.context
+        produced: cython.pointer(PyObject) = cython.NULL
+        status: PySendResult
+        PyContext_Enter(context)
+        self.is_running = True
+        # SAFETY: the locals `coroutine` and `error` outlive the call.
+        status = weft_step(
+            coroutine, cython.NULL if error is None else cython.cast(cython.pointer(PyObject), error), THROW,
+            cython.address(produced),
+        )
+        self.is_running = False
+        try:
+            if status == PYGEN_NEXT:
+                self.wait_for(cython.cast(object, produced))
+            elif status == PYGEN_RETURN:
+                self.finish(cython.cast(object, produced))
+            else:
+                produced = weft_take_exception()
+                self.fail(cython.cast(object, produced))
+        finally:
+            # SAFETY: weft_step and weft_take_exception gave a new reference.
+            Py_DECREF(produced)
+            PyContext_Exit(context)
+        return 0
+
+    # -- what a step can lead to ---------------------------------------------------------------------------------------
+
+    def wait_for(self, awaited):
+        """The coroutine has yielded ``awaited``: a future to wait for, or None to give way for one turn."""
+        if awaited is None:
+            return self.loop.ring.push(self, cython.NULL)
+        if not is_stock(awaited) and Py_TYPE(awaited) != task_type:
+            return self.wait_for_other(awaited)
+        future: cython.pointer(PyObject) = cython.cast(cython.pointer(PyObject), awaited)
+        # SAFETY: both getters return new references, which are compared and dropped.
+        its_loop: cython.pointer(PyObject) = get_loop(future, cython.NULL)
+        blocking: cython.pointer(PyObject) = get_blocking(future, cython.NULL)
+        Py_DECREF(its_loop)
+        Py_DECREF(blocking)
+        if (
+            its_loop != cython.cast(cython.pointer(PyObject), self.loop)
+            or blocking != cython.cast(cython.pointer(PyObject), True)
+            or awaited is self.task
+        ):
+            return self.wait_for_other(awaited)
+        set_blocking(future, cython.cast(cython.pointer(PyObject), False), cython.NULL)
+        if ADD_AWAITED_BY is not None:
+            ADD_AWAITED_BY(awaited, self.task)
+        weft_add_done_callback(ADD_DONE_CALLBACK, awaited, self, self.context, CONTEXT_KEYWORD)
+        return self.subscribe(awaited)
+
+    def wait_for_other(self, awaited):
+        """Subclasses, futures of foreign make, and everything that cannot be awaited."""
+        blocking = getattr(awaited, "_asyncio_future_blocking", None)
+        if blocking is None:
+            if isgenerator(awaited):
+                return self.refuse(
+                    f"yield was used instead of yield from for generator in task {self.task!r} with {awaited!r}"
+                )
+            return self.refuse(f"Task got bad yield: {awaited!r}")
+        if asyncio.futures._get_loop(awaited) is not self.loop:
+            return self.refuse(f"Task {self.task!r} got Future {awaited!r} attached to a different loop")
+        if not blocking:
+            return self.refuse(f"yield was used instead of yield from in task {self.task!r} with {awaited!r}")
+        if awaited is self.task:
+            return self.refuse(f"Task cannot await on itself: {self.task!r}")
+        if ADD_AWAITED_BY is not None:
+            ADD_AWAITED_BY(awaited, self.task)
+        awaited._asyncio_future_blocking = False
+        awaited.add_done_callback(self, context=self.context)
+        return self.subscribe(awaited)
+
+    def subscribe(self, future):
+        self.waiting_for = future
+        if self.must_cancel and future.cancel(msg=self.task._cancel_message):
+            self.must_cancel = False
+        return 0
+
+    def refuse(self, message):
+        """Throw RuntimeError into the coroutine in the next turn."""
+        error: object = RuntimeError(message)
+        # SAFETY: push() takes a reference of its own.
+        return self.loop.ring.push(self, cython.cast(cython.pointer(PyObject), error))
+
+    def finish(self, result):
+        task: object = self.task
+        must_cancel: cython.bint = self.must_cancel
+        self.end()
+        if must_cancel:
+            # cancel() came during the last step, in which the coroutine returned.
+            CANCEL(task, msg=task._cancel_message)
+        else:
+            SET_RESULT(task, result)
+        return 0
+
+    def fail(self, error):
+        task: object = self.task
+        self.end()
+        if isinstance(error, CancelledError):
+            self.cancelled_error = error
+            CANCEL(task, msg=error.args[0] if error.args else None)
+            return 0
+        SET_EXCEPTION(task, error)
+        if isinstance(error, (KeyboardInterrupt, SystemExit)):
+            weft_raise_again(error)
+        return 0
+
+    def end(self):
+        """The coroutine has ended: let go of all that it held."""
+        self.must_cancel = False
+        self.loop.unlink(self)
+        self.task = None
+        self.coroutine = None
+        return 0
+
+
+class TaskScheduler(Scheduler):
+    def __cinit__(self, *args, **kwargs):
+        self.first = None
+        self.current = None
+        self.spawn_context = None
+
+    def call_soon(self, callback, *args, context=None):
+        """Run ``callback(*args)`` in the next turn, after everything that was scheduled before it.
+
+        Args:
+            callback: any callable but a coroutine function.
+            *args: its positional arguments.
+            context: the :class:`contextvars.Context` to run it in; a copy of the current one by default.
+
+        Returns:
+            A handle whose ``cancel()`` keeps the callback from running.
+
+        Raises:
+            RuntimeError: when the loop is closed, or runs in another thread.
+            TypeError: when ``callback`` is not callable.
+        """
+        self.check()
+        if Py_TYPE(callback) == stepper_type:
+            # A future that is done wakes its task. asyncio ignores what this returns.
+            self.ring.push(callback, cython.cast(cython.pointer(PyObject), args[0]))
+            return None
+        if self.is_spawning and Py_TYPE(callback) == step_wrapper_type:
+            # asyncio.Task.__init__ schedules its own first step; ours is scheduled instead.
+            self.is_spawning = False
+            self.spawn_context = context
+            return None
+        return self.soon(callback, args, context)
+
+    def enter(self, task):
+        """Make ``task`` (or None) asyncio's current task."""
+        if self.current is not task:
+            self.current = task
+            self.is_in_task = task is not None
+            if CURRENT_TASKS is None:
+                SWAP_CURRENT_TASK(self, task)
+            elif task is None:
+                CURRENT_TASKS.pop(self, None)
+            else:
+                PyDict_SetItem(CURRENT_TASKS, self, task)
+        return 0
+
+    def before_callback(self):
+        return self.enter(None)
+
+    def link(self, stepper):
+        stepper.next = self.first
+        if self.first is not None:
+            # SAFETY: borrowed; unlink() mends it before the stepper it points to leaves the list.
+            self.first.previous = cython.cast(cython.pointer(PyObject), stepper)
+        self.first = stepper
+        return 0
+
+    def unlink(self, stepper):
+        following: Stepper = stepper.next
+        # SAFETY: `previous` is borrowed from the list, which holds that stepper through its own predecessor.
+        if stepper.previous != cython.NULL:
+            cython.cast(Stepper, stepper.previous).next = following
+        elif self.first is stepper:
+            self.first = following
+        if following is not None:
+            following.previous = stepper.previous
+        stepper.previous = cython.NULL
+        stepper.next = None
+        return 0
+
+    def _drop_scheduled(self) -> None:
+        Scheduler._drop_scheduled(self)
+        while self.first is not None:
+            self.unlink(self.first)
+
+
+@cython.cfunc
+@cython.inline
+@cython.exceptval(check=False)
+def is_stock(future: object) -> cython.bint:
+    return Py_TYPE(future) == future_type or Py_TYPE(future) == stock_task_type
+
+
+def register_task_type(cls):
+    """Tell the stepper of the class ``weft.Task``, which is defined above it."""
+    global task_type
+    task_type = cython.cast(cython.pointer(PyTypeObject), cls)
+
+
+def new_stepper(task):
+    stepper: Stepper = Stepper.__new__(Stepper)
+    stepper.task = task
+    stepper.is_step = True
+    return stepper
+
+
+stepper_type = cython.declare(cython.pointer(PyTypeObject), cython.cast(cython.pointer(PyTypeObject), Stepper))
+
+
+class _StepWrapperProbe:
+    """Just enough of a loop for a stock task to hand over its step wrapper, whose type has no other name."""
+
+    wrapper = None
+
+    def get_debug(self):
+        return False
+
+    def call_soon(self, callback, *args, context=None):
+        self.wrapper = callback
+
+
+async def _nothing():
+    pass
+
+
+def _step_wrapper_type():
+    probe = _StepWrapperProbe()
+    coroutine = _nothing()
+    task = _asyncio.Task(coroutine, loop=probe, name="probe")
+    found = type(probe.wrapper)
+    # The probe must leave no trace: neither a task in the registry nor a warning about one that never ran.
+    tasks._unregister_task(task)
+    task._log_destroy_pending = False
+    coroutine.close()
+    return found
+
+
+step_wrapper_class = cython.declare(object, _step_wrapper_type())
+step_wrapper_type = cython.declare(
+    cython.pointer(PyTypeObject), cython.cast(cython.pointer(PyTypeObject), step_wrapper_class)
+)

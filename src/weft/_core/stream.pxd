@@ -1,0 +1,17 @@
+cimport cython
+from weft._core.channel cimport FlowChannel
+
+cdef class StreamTransport(FlowChannel):
+    cdef object data_received
+    cdef object get_buffer
+    cdef object buffer_updated
+    cdef object offered
+    cdef object empty_waiter
+    cdef bint is_eof_written
+
+    cdef int check_writable(self) except -1
+    cdef int push(self, object data) except -1
+    cdef int start_sending(self) except -1
+    cdef int shut_down(self) except -1
+
+cdef object fill_names(dict extra, object sock)

@@ -1,0 +1,33 @@
+"""The calls of CPython's C API that Cython does not declare, or declares without the borrowed pointers used here."""
+
+cdef extern from "Python.h":
+    ctypedef struct PyObject:
+        pass
+    ctypedef struct PyTypeObject:
+        pass
+    ctypedef PyObject* (*getter)(PyObject*, void*)
+    ctypedef int (*setter)(PyObject*, PyObject*, void*)
+    ctypedef enum PySendResult:
+        PYGEN_RETURN
+        PYGEN_ERROR
+        PYGEN_NEXT
+    bint PyExceptionInstance_Check(PyObject*)
+    PyTypeObject* Py_TYPE(object)
+    void Py_INCREF(PyObject*)
+    void Py_DECREF(PyObject*)
+    void Py_XDECREF(PyObject*)
+    unsigned long PyThread_get_thread_ident() nogil
+    int PyErr_CheckSignals() except -1
+    bint PyCallable_Check(object)
+    bint Py_IsFinalizing() nogil
+    object PyBytes_FromStringAndSize(const char*, Py_ssize_t)
+
+cdef extern from "weft_sys.h":
+    getter weft_getter(PyObject* descriptor)
+    setter weft_setter(PyObject* descriptor)
+    PyObject* weft_take_exception()
+    int weft_raise_again(object exception) except -1
+    PyObject* weft_call0(object method, object self)
+    PyObject* weft_call_method0(object self, object name)
+    int weft_add_done_callback(object method, object future, object callback, object context, object kwnames) except -1
+    PySendResult weft_step(object coroutine, PyObject* exception, object throw_name, PyObject** result)

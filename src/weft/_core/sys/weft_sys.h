@@ -1,0 +1,187 @@
+/* What Cython's pure-Python mode cannot say well: a few system calls and CPython calls, each a static inline function.
+ *
+ * Included by the .pxd files beside it and by nothing else. Functions that can fail set no Python error: they return
+ * -errno, and their callers decide whether that is an error at all (EAGAIN mostly is not).
+ */
+#ifndef WEFT_SYS_H
+#define WEFT_SYS_H
+
+#include <Python.h>
+#include <errno.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <time.h>
+#include <unistd.h>
+
+#ifndef SYS_epoll_pwait2
+#define SYS_epoll_pwait2 441 /* the same number on every architecture since Linux 5.11 */
+#endif
+
+/* CLOCK_MONOTONIC in nanoseconds: the clock of time.monotonic(). */
+static inline int64_t weft_monotonic_ns(void) {
+    struct timespec ts;
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
+}
+
+/* epoll_wait(2) with a timeout in nanoseconds; below Linux 5.11 (ENOSYS), or where a sandbox forbids the call (EPERM),
+ * in milliseconds rounded up, so that a timer is never early. A negative timeout waits for ever. */
+static inline int weft_epoll_wait(int epfd, struct epoll_event *events, int capacity, int64_t timeout_ns) {
+    static int coarse = 0;
+    int count;
+    if (timeout_ns > 0 && !coarse) {
+        struct timespec ts = {timeout_ns / 1000000000, timeout_ns % 1000000000};
+        count = (int)syscall(SYS_epoll_pwait2, epfd, events, capacity, &ts, NULL, 0);
+        if (count >= 0) return count;
+        if (errno != ENOSYS && errno != EPERM) return -errno;
+        coarse = 1;
+    }
+    int64_t timeout_ms = timeout_ns <= 0 ? timeout_ns : (timeout_ns + 999999) / 1000000;
+    if (timeout_ms > INT32_MAX) timeout_ms = INT32_MAX;
+    count = epoll_wait(epfd, events, capacity, timeout_ms < 0 ? -1 : (int)timeout_ms);
+    return count >= 0 ? count : -errno;
+}
+
+static inline int weft_epoll_ctl(int epfd, int op, int fd, uint32_t events, uint64_t data) {
+    struct epoll_event event;
+    event.events = events;
+    event.data.u64 = data;
+    return epoll_ctl(epfd, op, fd, &event) == 0 ? 0 : -errno;
+}
+
+static inline int weft_wake_new(void) {
+    int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    return fd >= 0 ? fd : -errno;
+}
+
+static inline int weft_epoll_new(void) {
+    int fd = epoll_create1(EPOLL_CLOEXEC);
+    return fd >= 0 ? fd : -errno;
+}
+
+/* Async-signal-safe and thread-safe. A full counter (EAGAIN) has woken the reader already. */
+static inline void weft_wake_write(int fd) {
+    uint64_t one = 1;
+    while (write(fd, &one, sizeof one) < 0 && errno == EINTR) {}
+}
+
+static inline void weft_wake_drain(int fd) {
+    uint64_t count;
+    while (read(fd, &count, sizeof count) < 0 && errno == EINTR) {}
+}
+
+/* The four calls that move bytes. EINTR is retried here and only here. */
+static inline Py_ssize_t weft_recv(int fd, char *buffer, size_t size) {
+    ssize_t n;
+    do { n = recv(fd, buffer, size, 0); } while (n < 0 && errno == EINTR);
+    return n >= 0 ? n : -errno;
+}
+
+static inline Py_ssize_t weft_read(int fd, char *buffer, size_t size) {
+    ssize_t n;
+    do { n = read(fd, buffer, size); } while (n < 0 && errno == EINTR);
+    return n >= 0 ? n : -errno;
+}
+
+/* MSG_NOSIGNAL: a peer that went away is an error of this connection, never a SIGPIPE to the process. */
+static inline Py_ssize_t weft_sendv(int fd, struct iovec *parts, int count) {
+    ssize_t n;
+    if (count == 1) {
+        do { n = send(fd, parts->iov_base, parts->iov_len, MSG_NOSIGNAL); } while (n < 0 && errno == EINTR);
+    } else {
+        struct msghdr message;
+        memset(&message, 0, sizeof message);
+        message.msg_iov = parts;
+        message.msg_iovlen = (size_t)count;
+        do { n = sendmsg(fd, &message, MSG_NOSIGNAL); } while (n < 0 && errno == EINTR);
+    }
+    return n >= 0 ? n : -errno;
+}
+
+static inline Py_ssize_t weft_writev(int fd, struct iovec *parts, int count) {
+    ssize_t n;
+    do { n = writev(fd, parts, count); } while (n < 0 && errno == EINTR);
+    return n >= 0 ? n : -errno;
+}
+
+static inline int weft_shutdown_write(int fd) {
+    return shutdown(fd, SHUT_WR) == 0 ? 0 : -errno;
+}
+
+/* The C functions behind `obj.attribute` for a built-in getset descriptor: PyGetSetDescrObject and PyGetSetDef are
+ * CPython's documented structures. The descriptor must outlive the pointer; ours live as long as the interpreter. */
+static inline getter weft_getter(PyObject *descriptor) {
+    return Py_IS_TYPE(descriptor, &PyGetSetDescr_Type) ? ((PyGetSetDescrObject *)descriptor)->d_getset->get : NULL;
+}
+
+static inline setter weft_setter(PyObject *descriptor) {
+    return Py_IS_TYPE(descriptor, &PyGetSetDescr_Type) ? ((PyGetSetDescrObject *)descriptor)->d_getset->set : NULL;
+}
+
+/* The raised exception, normalised, with its traceback; nothing is raised any more. Catching in C keeps our own frames
+ * out of the tracebacks of user code. */
+static inline PyObject *weft_take_exception(void) {
+#if PY_VERSION_HEX >= 0x030C0000
+    return PyErr_GetRaisedException();
+#else
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    PyErr_NormalizeException(&type, &value, &traceback);
+    if (traceback != NULL) PyException_SetTraceback(value, traceback);
+    Py_XDECREF(type);
+    Py_XDECREF(traceback);
+    return value;
+#endif
+}
+
+/* Raise `exception` again with the traceback it has. Always -1. */
+static inline int weft_raise_again(PyObject *exception) {
+    Py_INCREF(exception);
+#if PY_VERSION_HEX >= 0x030C0000
+    PyErr_SetRaisedException(exception);
+#else
+    Py_INCREF(Py_TYPE(exception));
+    PyErr_Restore((PyObject *)Py_TYPE(exception), exception, PyException_GetTraceback(exception));
+#endif
+    return -1;
+}
+
+/* method(self), where method is an unbound built-in method: NULL with an exception set, or a new reference. */
+static inline PyObject *weft_call0(PyObject *method, PyObject *self) {
+    PyObject *stack[1] = {self};
+    return PyObject_Vectorcall(method, stack, 1, NULL);
+}
+
+static inline PyObject *weft_call_method0(PyObject *self, PyObject *name) {
+    return PyObject_CallMethodNoArgs(self, name);
+}
+
+/* future.add_done_callback(callback, context=context) through the unbound method; kwnames is ("context",). */
+static inline int weft_add_done_callback(
+    PyObject *method, PyObject *future, PyObject *callback, PyObject *context, PyObject *kwnames
+) {
+    PyObject *stack[3] = {future, callback, context};
+    PyObject *result = PyObject_Vectorcall(method, stack, 2, kwnames);
+    if (result == NULL) return -1;
+    Py_DECREF(result);
+    return 0;
+}
+
+/* One step of a coroutine: send(None), or throw(exception) when there is one. */
+static inline PySendResult weft_step(PyObject *coroutine, PyObject *exception, PyObject *throw_name, PyObject **result) {
+    if (exception == NULL) return PyIter_Send(coroutine, Py_None, result);
+    *result = PyObject_CallMethodOneArg(coroutine, throw_name, exception);
+    if (*result != NULL) return PYGEN_NEXT;
+    if (!PyErr_ExceptionMatches(PyExc_StopIteration)) return PYGEN_ERROR;
+    PyObject *stop = weft_take_exception();
+    *result = PyObject_GetAttrString(stop, "value");
+    Py_DECREF(stop);
+    return *result != NULL ? PYGEN_RETURN : PYGEN_ERROR;
+}
+
+#endif

@@ -1,0 +1,205 @@
+"""``weft.Task`` and what makes tasks and futures on a loop.
+
+The class is a real subclass of ``asyncio.Task``, whose constructor, registry, names, results and callbacks it keeps; it
+replaces what has to do with stepping and cancelling, which its stepper does. Invariant: ``_stepper`` is set before
+anything else sees the task. The mixin ``Tasks`` is part of the event loop.
+"""
+
+import _asyncio
+import asyncio
+import enum
+
+import cython
+from cython.cimports.weft._core.stepper import Stepper, TaskScheduler, new_stepper, register_task_type
+
+from weft import versions
+
+STOCK_INIT = cython.declare(object, _asyncio.Task.__init__)
+FUTURE_RESULT = cython.declare(object, _asyncio.Future.result)
+FUTURE_EXCEPTION = cython.declare(object, _asyncio.Future.exception)
+FUTURE_AWAIT = cython.declare(object, _asyncio.Future.__await__)
+FUTURE_MAKE_CANCELLED_ERROR = cython.declare(object, _asyncio.Future._make_cancelled_error)
+Future = cython.declare(object, _asyncio.Future)
+UNCANCEL_TAKES_BACK = cython.declare(cython.bint, versions.UNCANCEL_TAKES_BACK)
+
+
+class TaskState(enum.Enum):
+    """Where a task stands; see :attr:`Task.state`."""
+
+    PENDING = "pending"  #: made and not yet started, or waiting
+    RUNNING = "running"  #: the loop is in it now
+    DONE = "done"  #: returned or raised
+    CANCELLED = "cancelled"
+
+
+class Task(asyncio.Task):
+    """A coroutine and its state, carried by a weft loop; everywhere an :class:`asyncio.Task`.
+
+    Made by :func:`asyncio.create_task`, ``loop.create_task`` and their like on a weft loop. The loop holds the task
+    until it is done, so that none is collected half way.
+
+    Args:
+        coro: the coroutine.
+        loop: a weft event loop; the running one by default.
+        name: a name for people; ``Task-N`` by default.
+        context: the :class:`contextvars.Context` to run in; a copy of the current one by default.
+        eager_start: take the first step at once, before the constructor returns, where the loop is running.
+
+    Raises:
+        TypeError: when ``coro`` is not a coroutine, or ``loop`` not a weft loop.
+    """
+
+    __slots__ = ("_stepper",)
+
+    def __init__(self, coro, *, loop=None, name=None, context=None, eager_start=False):
+        if loop is None:
+            loop = asyncio.get_event_loop()
+        if not isinstance(loop, TaskScheduler):
+            raise TypeError(f"weft.Task needs a weft event loop, not {loop!r}; use asyncio.Task there")
+        start(self, new_stepper(self), loop, coro, name, context, eager_start)
+
+    @property
+    def state(self):
+        """The :class:`TaskState`: ``PENDING``, ``RUNNING``, ``DONE`` or ``CANCELLED``."""
+        if self.done():
+            return TaskState.CANCELLED if self.cancelled() else TaskState.DONE
+        stepper: Stepper = self._stepper
+        return TaskState.RUNNING if stepper.is_running else TaskState.PENDING
+
+    @property
+    def _must_cancel(self):
+        stepper: Stepper = self._stepper
+        return stepper.must_cancel
+
+    @property
+    def _fut_waiter(self):
+        stepper: Stepper = self._stepper
+        return stepper.waiting_for
+
+    def cancel(self, msg=None):
+        """Ask the task to end: CancelledError is thrown into its coroutine; see :meth:`asyncio.Task.cancel`."""
+        if self.done():
+            return False
+        stepper: Stepper = self._stepper
+        stepper.cancel_requests += 1
+        if stepper.waiting_for is not None and stepper.waiting_for.cancel(msg=msg):
+            # The future's callback, the stepper, brings the cancellation into the coroutine.
+            return True
+        stepper.must_cancel = True
+        self._cancel_message = msg
+        return True
+
+    def cancelling(self):
+        """How many calls of :meth:`cancel` have not been taken back by :meth:`uncancel`."""
+        stepper: Stepper = self._stepper
+        return stepper.cancel_requests
+
+    def uncancel(self):
+        """Take one request to cancel back; returns how many are left."""
+        stepper: Stepper = self._stepper
+        if stepper.cancel_requests > 0:
+            stepper.cancel_requests -= 1
+            if UNCANCEL_TAKES_BACK and stepper.cancel_requests == 0:
+                stepper.must_cancel = False
+        return stepper.cancel_requests
+
+    # The CancelledError that ended the task keeps its traceback for the first who asks, as in asyncio.
+
+    def _make_cancelled_error(self):
+        stepper: Stepper = self._stepper
+        error = stepper.cancelled_error
+        if error is None:
+            return FUTURE_MAKE_CANCELLED_ERROR(self)
+        stepper.cancelled_error = None
+        return error
+
+    def result(self):
+        """What the coroutine returned; raises what it raised; see :meth:`asyncio.Task.result`."""
+        stepper: Stepper = self._stepper
+        if stepper.cancelled_error is not None:
+            raise self._make_cancelled_error()
+        return FUTURE_RESULT(self)
+
+    def exception(self):
+        """What the coroutine raised, or None; see :meth:`asyncio.Task.exception`."""
+        stepper: Stepper = self._stepper
+        if stepper.cancelled_error is not None:
+            raise self._make_cancelled_error()
+        return FUTURE_EXCEPTION(self)
+
+    def __await__(self):
+        stepper: Stepper = self._stepper
+        if stepper.cancelled_error is not None:
+            raise self._make_cancelled_error()
+        return FUTURE_AWAIT(self)
+
+    __iter__ = __await__
+
+
+register_task_type(Task)
+
+
+@cython.cfunc
+def start(
+    task: object, stepper: Stepper, loop: TaskScheduler, coro: object, name: object, context: object, eagerly: object
+) -> cython.int:
+    """Let asyncio make the task, without the step that it would schedule, and start the stepper in its place."""
+    task._stepper = stepper
+    loop.check()
+    loop.is_spawning = True
+    try:
+        if context is None:
+            STOCK_INIT(task, coro, loop=loop, name=name)
+        else:
+            STOCK_INIT(task, coro, loop=loop, name=name, context=context)
+    finally:
+        loop.is_spawning = False
+    context, loop.spawn_context = loop.spawn_context, None
+    if eagerly and loop.thread_id != 0:
+        stepper.start_eagerly(loop, coro, context)
+    else:
+        stepper.start(loop, coro, context)
+    return 0
+
+
+class Tasks:
+    """The loop's methods that make tasks and futures."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._task_factory = None
+
+    def create_future(self):
+        """A new :class:`asyncio.Future` on this loop."""
+        return Future(loop=self)
+
+    def create_task(self, coro, *, name=None, context=None, **kwargs):
+        """Run ``coro`` as a task; see :meth:`asyncio.loop.create_task`.
+
+        Args:
+            coro: a coroutine.
+            name: a name for people.
+            context: the :class:`contextvars.Context` to run in; a copy of the current one by default.
+            **kwargs: ``eager_start=True`` takes the first step at once; everything is passed on to a task factory.
+
+        Returns:
+            A :class:`Task`, or what the task factory made.
+        """
+        if self._task_factory is None:
+            task = Task.__new__(Task)
+            start(task, new_stepper(task), self, coro, name, context, kwargs.pop("eager_start", False))
+            if kwargs:
+                raise TypeError(f"create_task() got an unexpected keyword argument {next(iter(kwargs))!r}")
+            return task
+        self._check_closed()
+        return versions.call_task_factory(self._task_factory, self, coro, name, context, kwargs)
+
+    def set_task_factory(self, factory):
+        """Set what makes tasks: a callable as for :meth:`asyncio.loop.set_task_factory`, or None for weft's own."""
+        if factory is not None and not callable(factory):
+            raise TypeError("task factory must be a callable or None")
+        self._task_factory = factory
+
+    def get_task_factory(self):
+        """The task factory, or None."""
+        return self._task_factory

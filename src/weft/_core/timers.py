@@ -1,0 +1,198 @@
+"""Timers: a binary heap of C structs ordered by moment, then by order of arrival.
+
+Cancelling is lazy: the handle stays in the heap, empty, until its moment comes, or until more than half of the heap is
+cancelled and one pass drops them all. The commonest case needs neither: a timer that is cancelled while it is still the
+last slot (a timeout around something quick) is taken out at once. The invariant: the heap owns one reference to the
+handle of each slot, and ``cancelled`` counts those of them that are cancelled. The scheduler is its only user.
+"""
+
+import asyncio
+
+import cython
+from cython.cimports.libc.stdint import int64_t
+from cython.cimports.libc.stdlib import free, realloc
+from cython.cimports.weft._core.handle import Handle, fill
+from cython.cimports.weft._core.sys.python import Py_DECREF, Py_INCREF, PyObject
+
+FIRST_CAPACITY = cython.declare(cython.Py_ssize_t, 64)
+# asyncio: 100 timers and half of them cancelled.
+COMPACT_FROM = cython.declare(cython.Py_ssize_t, 100)
+
+
+class TimerHandle(Handle):
+    """A callback that the loop will run at a moment; see :class:`asyncio.TimerHandle`."""
+
+    @property
+    def __class__(self):
+        return asyncio.TimerHandle
+
+    def when(self) -> float:
+        """The moment it is due, in seconds on the loop's clock (:meth:`asyncio.loop.time`)."""
+        return self.scheduled
+
+    @property
+    def _when(self):
+        return self.scheduled
+
+    @property
+    def _scheduled(self):
+        return self.heap is not None
+
+    def cancel(self) -> None:
+        """Cancel the callback; a callback that has run or was cancelled is left alone."""
+        if self.is_cancelled:
+            return
+        self.drop()
+        heap: TimerHeap = self.heap
+        if heap is not None:
+            heap.on_cancel(self)
+
+    def __lt__(self, other):
+        return self.scheduled < other.when()
+
+    def __le__(self, other):
+        return self.scheduled <= other.when()
+
+    def __gt__(self, other):
+        return self.scheduled > other.when()
+
+    def __ge__(self, other):
+        return self.scheduled >= other.when()
+
+    def __repr__(self) -> str:
+        return Handle.__repr__(self)[:-1] + f" when={self.scheduled}>"
+
+
+class TimerHeap:
+    def __dealloc__(self) -> None:
+        if self.slots != cython.NULL:
+            self.clear()
+            free(self.slots)
+
+    def __len__(self) -> int:
+        return self.count - self.cancelled
+
+    def grow(self):
+        capacity: cython.Py_ssize_t = 2 * self.capacity if self.capacity else FIRST_CAPACITY
+        slots: cython.pointer(Slot) = cython.cast(
+            cython.pointer(Slot), realloc(self.slots, capacity * cython.sizeof(Slot))
+        )
+        if slots == cython.NULL:
+            raise MemoryError(f"no memory for {capacity} timers")
+        self.slots = slots
+        self.capacity = capacity
+        return 0
+
+    def push(self, when, handle):
+        if self.count == self.capacity:
+            self.grow()
+        slot: cython.pointer(Slot) = cython.address(self.slots[self.count])
+        slot.when = when
+        slot.sequence = self.sequence
+        # SAFETY: the slot owns this reference until pop(), on_cancel(), compact() or clear() gives it back.
+        slot.handle = cython.cast(cython.pointer(PyObject), handle)
+        Py_INCREF(slot.handle)
+        self.sequence += 1
+        self.count += 1
+        self.sift_up(self.count - 1)
+        return 0
+
+    def next_when(self):
+        """When the earliest slot is due, cancelled or not. Only for a heap that is not empty."""
+        return self.slots[0].when
+
+    def pop(self):
+        """Take out the earliest slot; returns its handle, cancelled or not. Only for a heap that is not empty."""
+        handle: TimerHandle = cython.cast(TimerHandle, self.slots[0].handle)
+        # SAFETY: the local above holds a reference of its own, so the slot's can go.
+        Py_DECREF(self.slots[0].handle)
+        self.count -= 1
+        if self.count > 0:
+            self.slots[0] = self.slots[self.count]
+            self.sift_down(0)
+        handle.heap = None
+        if handle.is_cancelled:
+            self.cancelled -= 1
+        return handle
+
+    def on_cancel(self, handle):
+        last: cython.Py_ssize_t = self.count - 1
+        if self.slots[last].handle == cython.cast(cython.pointer(PyObject), handle):
+            self.count = last
+            handle.heap = None
+            # SAFETY: the caller holds a reference; the slot's is no longer reachable.
+            Py_DECREF(cython.cast(cython.pointer(PyObject), handle))
+            return
+        self.cancelled += 1
+        if self.count > COMPACT_FROM and self.cancelled * 2 > self.count:
+            self.compact()
+
+    def compact(self):
+        """Drop every cancelled slot and order the rest anew, in linear time."""
+        kept: cython.Py_ssize_t = 0
+        i: cython.Py_ssize_t
+        handle: TimerHandle
+        for i in range(self.count):
+            handle = cython.cast(TimerHandle, self.slots[i].handle)
+            if handle.is_cancelled:
+                handle.heap = None
+                # SAFETY: the local holds a reference; this slot is overwritten or cut off below.
+                Py_DECREF(self.slots[i].handle)
+            else:
+                self.slots[kept] = self.slots[i]
+                kept += 1
+        self.count = kept
+        self.cancelled = 0
+        for i in range(kept // 2 - 1, -1, -1):
+            self.sift_down(i)
+
+    def sift_up(self, place):
+        moving: Slot = self.slots[place]
+        parent: cython.Py_ssize_t
+        while place > 0:
+            parent = (place - 1) >> 1
+            if not is_before(moving, self.slots[parent]):
+                break
+            self.slots[place] = self.slots[parent]
+            place = parent
+        self.slots[place] = moving
+
+    def sift_down(self, place):
+        moving: Slot = self.slots[place]
+        child: cython.Py_ssize_t = 2 * place + 1
+        while child < self.count:
+            if child + 1 < self.count and is_before(self.slots[child + 1], self.slots[child]):
+                child += 1
+            if not is_before(self.slots[child], moving):
+                break
+            self.slots[place] = self.slots[child]
+            place = child
+            child = 2 * place + 1
+        self.slots[place] = moving
+
+    def clear(self):
+        handle: TimerHandle
+        while self.count > 0:
+            self.count -= 1
+            handle = cython.cast(TimerHandle, self.slots[self.count].handle)
+            handle.heap = None
+            # SAFETY: the slot is cut off by the count already.
+            Py_DECREF(self.slots[self.count].handle)
+        self.cancelled = 0
+
+
+@cython.cfunc
+@cython.inline
+@cython.exceptval(check=False)
+def is_before(a: Slot, b: Slot) -> cython.bint:
+    return a.when < b.when or (a.when == b.when and a.sequence < b.sequence)
+
+
+def new_timer(heap, when, scheduled, loop, callback, args, context, debug):
+    """A fresh timer in ``heap``, due at ``when`` nanoseconds; ``scheduled`` is the same moment as the caller gave it."""
+    handle: TimerHandle = TimerHandle.__new__(TimerHandle)
+    fill(handle, loop, callback, args, context, debug)
+    handle.scheduled = scheduled
+    heap.push(when, handle)
+    handle.heap = heap
+    return handle

@@ -1,0 +1,150 @@
+"""``add_reader`` and ``add_writer``: descriptors that the user owns and the loop only watches.
+
+One ``Watcher`` per descriptor holds up to one handle for each direction. Its invariant: the driver watches exactly the
+directions that have a handle, and knows no watcher without one. The mixin ``Watches`` is part of the event loop.
+"""
+
+import cython
+from cython.cimports.weft._core.driver import IN_READY, OUT_READY, Driver, Sink
+from cython.cimports.weft._core.handle import Handle, new_handle
+from cython.cimports.weft._core.scheduler import Scheduler
+
+
+class Watcher(Sink):
+    def __repr__(self):
+        return f"<Watcher fd={self.fd} reader={self.reader!r} writer={self.writer!r}>"
+
+    def is_transport(self):
+        return False
+
+    def on_readable(self):
+        return self.loop.ring.push(self.reader, cython.NULL)
+
+    def on_writable(self):
+        return self.loop.ring.push(self.writer, cython.NULL)
+
+    def settle(self):
+        """Make the driver watch the directions that have a handle."""
+        driver: Driver = self.loop._driver
+        if self.reader is None and self.writer is None:
+            return driver.release(self)
+        if self.reader is not None:
+            driver.receive(self)
+        else:
+            driver.unreceive(self)
+        if self.writer is not None:
+            driver.await_writable(self)
+        else:
+            driver.unsend(self)
+        return 0
+
+
+class Watches:
+    """``add_reader`` and its like; see :class:`asyncio.AbstractEventLoop`."""
+
+    def add_reader(self, fd, callback, *args):
+        """Call ``callback(*args)`` in every turn in which ``fd`` can be read without blocking."""
+        self._watch_reader(self._own_fd(fd), callback, *args)
+
+    def remove_reader(self, fd):
+        """Stop watching ``fd`` for reading; returns whether it was watched."""
+        return self._unwatch_reader(self._own_fd(fd))
+
+    def add_writer(self, fd, callback, *args):
+        """Call ``callback(*args)`` in every turn in which ``fd`` can be written without blocking."""
+        self._watch_writer(self._own_fd(fd), callback, *args)
+
+    def remove_writer(self, fd):
+        """Stop watching ``fd`` for writing; returns whether it was watched."""
+        return self._unwatch_writer(self._own_fd(fd))
+
+    def _own_fd(self, fd):
+        """``fd`` as a number; refuses one that a transport owns."""
+        number = fileno(fd)
+        transport = self._transport_of(number)
+        if transport is not None:
+            raise RuntimeError(f"File descriptor {fd!r} is used by transport {transport!r}")
+        return number
+
+    def _transport_of(self, fd):
+        sink: Sink = cython.cast(Scheduler, self)._driver.sink_of(fd)
+        return sink if sink is not None and sink.is_transport() else None
+
+    def _watch_reader(self, fd, callback, *args):
+        return watch(self, fd, callback, args, True)
+
+    def _watch_writer(self, fd, callback, *args):
+        return watch(self, fd, callback, args, False)
+
+    def _unwatch_reader(self, fd):
+        return unwatch(self, fd, True)
+
+    def _unwatch_writer(self, fd):
+        return unwatch(self, fd, False)
+
+
+def fileno(fd):
+    """The number of a descriptor given as such or as an object with ``fileno()``."""
+    number = fd
+    if not isinstance(fd, int):
+        try:
+            number = int(fd.fileno())
+        except (AttributeError, TypeError, ValueError):
+            raise ValueError(f"Invalid file object: {fd!r}") from None
+    if number < 0:
+        raise ValueError(f"Invalid file descriptor: {number}")
+    return number
+
+
+@cython.cfunc
+def watch(loop: Scheduler, fd: cython.int, callback: object, args: tuple, reading: cython.bint) -> Handle:
+    loop.check()
+    sink: Sink = loop._driver.sink_of(fd)
+    watcher: Watcher
+    if sink is None:
+        watcher = Watcher.__new__(Watcher)
+        watcher.loop = loop
+        watcher.fd = fd
+        watcher.incoming = IN_READY
+        watcher.outgoing = OUT_READY
+    else:
+        watcher = sink
+    handle: Handle = new_handle(loop, callback, args, None, loop.debug)
+    previous: Handle = watcher.reader if reading else watcher.writer
+    replace(watcher, handle, reading)
+    try:
+        watcher.settle()
+    except BaseException:
+        replace(watcher, previous, reading)
+        watcher.settle()
+        raise
+    if previous is not None:
+        previous.cancel()
+    return handle
+
+
+@cython.cfunc
+def unwatch(loop: Scheduler, fd: cython.int, reading: cython.bint) -> cython.bint:
+    if loop.closed:
+        return False
+    loop.check()
+    sink: Sink = loop._driver.sink_of(fd)
+    if sink is None or sink.is_transport():
+        return False
+    watcher: Watcher = sink
+    handle: Handle = watcher.reader if reading else watcher.writer
+    if handle is None:
+        return False
+    replace(watcher, None, reading)
+    watcher.settle()
+    handle.cancel()
+    return True
+
+
+@cython.cfunc
+def replace(watcher: Watcher, handle: Handle, reading: cython.bint) -> cython.int:
+    if reading:
+        watcher.reader = handle
+    else:
+        watcher.writer = handle
+    return 0

@@ -1,0 +1,240 @@
+"""From a new loop to a closed one: running, stopping, debug mode, the exception handler, async generators, closing.
+
+One invariant: between the two lines that set and reset asyncio's running loop, whatever else was changed for the run
+(asyncgen hooks, the wake-up descriptor for signals, coroutine origin tracking) is changed back, however the run ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import threading
+import traceback
+import warnings
+import weakref
+from asyncio import events
+from asyncio.log import logger
+from collections.abc import AsyncGenerator, Callable
+from typing import TYPE_CHECKING, Any
+
+from weft.errors import LoopRunningError
+
+if TYPE_CHECKING:
+    from weft.loop._host import Host
+else:
+    Host = object
+
+ExceptionHandler = Callable[[asyncio.AbstractEventLoop, dict[str, Any]], object]
+
+# How many frames of a coroutine's origin debug mode keeps (asyncio: 10).
+ORIGIN_DEPTH = 10
+
+
+class Lifecycle(Host):
+    """``run_forever`` to ``close``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._exception_handler: ExceptionHandler | None = None
+        self._asyncgens: weakref.WeakSet[AsyncGenerator[Any, Any]] = weakref.WeakSet()
+        self._asyncgens_shutdown = False
+        self.set_debug(sys.flags.dev_mode or (not sys.flags.ignore_environment and _debug_wanted()))
+
+    def __repr__(self) -> str:
+        return (
+            f"<{type(self).__name__} running={self.is_running()} closed={self.is_closed()} debug={self.get_debug()}>"
+        )
+
+    def __del__(self, _warn: Any = warnings.warn) -> None:
+        if not self.is_closed():
+            _warn(f"unclosed event loop {self!r}", ResourceWarning, source=self)
+            if not self.is_running():
+                self.close()
+
+    # -- running -------------------------------------------------------------------------------------------------------
+
+    def run_forever(self) -> None:
+        """Run until :meth:`stop` is called.
+
+        Raises:
+            RuntimeError: when this loop is closed, or this or another loop is running in this thread.
+        """
+        self._check_closed()
+        self._check_not_running()
+        hooks = sys.get_asyncgen_hooks()
+        tracking = sys.get_coroutine_origin_tracking_depth()
+        try:
+            sys.set_asyncgen_hooks(firstiter=self._asyncgen_started, finalizer=self._asyncgen_dropped)
+            if self.get_debug():
+                sys.set_coroutine_origin_tracking_depth(ORIGIN_DEPTH)
+            self._signals_enter()
+            events._set_running_loop(self)
+            self._run(threading.get_ident())
+        finally:
+            events._set_running_loop(None)
+            self._signals_leave()
+            sys.set_coroutine_origin_tracking_depth(tracking)
+            sys.set_asyncgen_hooks(*hooks)
+
+    def run_until_complete(self, future: Any) -> Any:
+        """Run until ``future`` (a coroutine becomes a task) is done; returns its result or raises its exception.
+
+        Raises:
+            RuntimeError: as :meth:`run_forever`, and when the loop is stopped before ``future`` is done.
+        """
+        self._check_closed()
+        self._check_not_running()
+        is_new = not asyncio.isfuture(future)
+        future = asyncio.ensure_future(future, loop=self)
+        if is_new:
+            # An exception is raised below; should something else end the run, that is what counts.
+            future._log_destroy_pending = False
+        future.add_done_callback(_stop_when_done)
+        try:
+            self.run_forever()
+        except BaseException:
+            if is_new and future.done() and not future.cancelled():
+                future.exception()  # it is what is being raised, or of no interest any more
+            raise
+        finally:
+            future.remove_done_callback(_stop_when_done)
+        if not future.done():
+            raise RuntimeError("Event loop stopped before Future completed.")
+        return future.result()
+
+    def _check_not_running(self) -> None:
+        if self.is_running():
+            raise LoopRunningError("This event loop is already running")
+        if events._get_running_loop() is not None:
+            raise LoopRunningError("Cannot run the event loop while another loop is running")
+
+    def close(self) -> None:
+        """Close the loop: drop what is scheduled, and give back every descriptor and pool.
+
+        Unfinished tasks are let go, and say so. Closing twice is harmless.
+
+        Raises:
+            RuntimeError: when the loop is running.
+        """
+        if self.is_running():
+            raise LoopRunningError("Cannot close a running event loop")
+        if self.is_closed():
+            return
+        if self.get_debug():
+            logger.debug("Close %r", self)
+        self._release()
+
+    # -- debug mode and exceptions -------------------------------------------------------------------------------------
+
+    def set_debug(self, enabled: bool) -> None:
+        """Switch debug mode on or off; see asyncio's documentation of it."""
+        self._set_debug(enabled)
+        if self.is_running():
+            self.call_soon_threadsafe(sys.set_coroutine_origin_tracking_depth, ORIGIN_DEPTH if enabled else 0)
+
+    def get_exception_handler(self) -> ExceptionHandler | None:
+        """The handler set by :meth:`set_exception_handler`, or None."""
+        return self._exception_handler
+
+    def set_exception_handler(self, handler: ExceptionHandler | None) -> None:
+        """Set ``handler(loop, context)`` for exceptions that nothing else catches; None for the default.
+
+        Raises:
+            TypeError: when ``handler`` is neither None nor callable.
+        """
+        if handler is not None and not callable(handler):
+            raise TypeError(f"A callable object or None is expected, got {handler!r}")
+        self._exception_handler = handler
+
+    def default_exception_handler(self, context: dict[str, Any]) -> None:
+        """Log ``context`` as an error; its keys are those of :meth:`asyncio.loop.call_exception_handler`."""
+        lines = [context.get("message") or "Unhandled exception in event loop"]
+        exception = context.get("exception")
+        for key in sorted(context):
+            if key in ("message", "exception"):
+                continue
+            value = context[key]
+            if key in ("source_traceback", "handle_traceback"):
+                what = "Object" if key == "source_traceback" else "Handle"
+                stack = "".join(traceback.format_list(value)).rstrip()
+                lines.append(f"{what} created at (most recent call last):\n{stack}")
+            else:
+                lines.append(f"{key}: {value!r}")
+        info = (type(exception), exception, exception.__traceback__) if exception is not None else False
+        logger.error("\n".join(lines), exc_info=info)  # type: ignore[arg-type]
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        """Report an exception that nothing else catches; an error in the handler itself is logged and goes no further."""
+        try:
+            if self._exception_handler is None:
+                self.default_exception_handler(context)
+            else:
+                self._call_user_handler(self._exception_handler, context)
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException:
+            # The last resort: even the logging above failed.
+            logger.error("Exception in default exception handler", exc_info=True)
+
+    def _call_user_handler(self, handler: ExceptionHandler, context: dict[str, Any]) -> None:
+        try:
+            # The context of the thing that failed, where it has one: the handler may look at context variables.
+            source = context.get("task") or context.get("future") or context.get("handle")
+            run_in = source.get_context() if hasattr(source, "get_context") else None
+            if run_in is not None and hasattr(run_in, "run"):
+                run_in.run(handler, self, context)
+            else:
+                handler(self, context)
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as error:
+            self.default_exception_handler(
+                {"message": "Unhandled error in exception handler", "exception": error, "context": context}
+            )
+
+    # -- async generators ----------------------------------------------------------------------------------------------
+
+    def _asyncgen_started(self, generator: AsyncGenerator[Any, Any]) -> None:
+        if self._asyncgens_shutdown:
+            warnings.warn(
+                f"asynchronous generator {generator!r} was scheduled after loop.shutdown_asyncgens() call",
+                ResourceWarning,
+                source=self,
+                stacklevel=2,
+            )
+        self._asyncgens.add(generator)
+
+    def _asyncgen_dropped(self, generator: AsyncGenerator[Any, Any]) -> None:
+        self._asyncgens.discard(generator)
+        if not self.is_closed():
+            # Garbage collection may run in any thread.
+            self.call_soon_threadsafe(self.create_task, generator.aclose())
+
+    async def shutdown_asyncgens(self) -> None:
+        """Close every asynchronous generator that is still open; later ones give a warning."""
+        self._asyncgens_shutdown = True
+        if not self._asyncgens:
+            return
+        closing = list(self._asyncgens)
+        self._asyncgens.clear()
+        results = await asyncio.gather(*[generator.aclose() for generator in closing], return_exceptions=True)
+        for result, generator in zip(results, closing, strict=True):
+            if isinstance(result, Exception):
+                self.call_exception_handler(
+                    {
+                        "message": f"an error occurred during closing of asynchronous generator {generator!r}",
+                        "exception": result,
+                        "asyncgen": generator,
+                    }
+                )
+
+
+def _stop_when_done(future: asyncio.Future[Any]) -> None:
+    if not future.cancelled() and isinstance(future.exception(), SystemExit | KeyboardInterrupt):
+        return  # it leaves the loop by itself
+    future.get_loop().stop()
+
+
+def _debug_wanted() -> bool:
+    return bool(os.environ.get("PYTHONASYNCIODEBUG"))

@@ -1,0 +1,43 @@
+"""What differs between the supported versions of CPython, as named constants: the only place that compares versions."""
+
+import sys
+from collections.abc import Callable
+from contextvars import Context
+from typing import Any
+
+#: From 3.14 on ``call_soon_threadsafe`` returns a handle whose ``cancel()`` waits for a callback that is running.
+THREADSAFE_HANDLE_CANCEL_WAITS = sys.version_info >= (3, 14)
+#: From 3.12 on tasks can start eagerly (``Task(eager_start=True)``).
+EAGER_TASKS = sys.version_info >= (3, 12)
+#: From 3.12 on ``loop.create_task`` and friends know which tasks wait for which; the await graph came with 3.14.
+AWAIT_GRAPH = sys.version_info >= (3, 14)
+#: From 3.13 on ``Task.uncancel()`` to zero takes back a cancellation that has not been delivered.
+UNCANCEL_TAKES_BACK = sys.version_info >= (3, 13)
+#: Event-loop policies are deprecated from 3.14 on and gone in 3.16.
+POLICIES_DEPRECATED = sys.version_info >= (3, 14)
+
+if sys.version_info >= (3, 14):
+    #: Up to 3.13 asyncio keeps a loop's current task in this dict; from 3.14 on it stands in the thread's state.
+    CURRENT_TASKS = None
+    from asyncio import future_add_to_awaited_by, future_discard_from_awaited_by
+    from asyncio.tasks import _swap_current_task as swap_current_task
+else:
+    from asyncio.tasks import _current_tasks as CURRENT_TASKS
+
+    swap_current_task = future_add_to_awaited_by = future_discard_from_awaited_by = None
+
+
+def call_task_factory(
+    factory: Callable[..., Any], loop: Any, coro: Any, name: str | None, context: Context | None, extra: dict[str, Any]
+) -> Any:
+    """Make a task by the user's factory, with the arguments that this version of asyncio hands to it."""
+    if context is not None:
+        extra["context"] = context
+    if sys.version_info >= (3, 14):
+        if name is not None:
+            extra["name"] = name
+        return factory(loop, coro, **extra)
+    task = factory(loop, coro, **extra)
+    if name is not None:
+        task.set_name(name)
+    return task
