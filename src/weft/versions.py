@@ -13,8 +13,13 @@ EAGER_TASKS = sys.version_info >= (3, 12)
 AWAIT_GRAPH = sys.version_info >= (3, 14)
 #: From 3.13 on ``Task.uncancel()`` to zero takes back a cancellation that has not been delivered.
 UNCANCEL_TAKES_BACK = sys.version_info >= (3, 13)
+#: From 3.12 on ``Server.wait_closed()`` waits for the connections too; before it returned at once after ``close()``.
+SERVER_WAITS_FOR_CONNECTIONS = sys.version_info >= (3, 12)
+#: From 3.13 on ``create_unix_server`` removes its path when the server closes, unless told otherwise.
+UNIX_SERVER_UNLINKS = sys.version_info >= (3, 13)
 #: Event-loop policies are deprecated from 3.14 on and gone in 3.16.
 POLICIES_DEPRECATED = sys.version_info >= (3, 14)
+POLICIES_GONE = sys.version_info >= (3, 16)
 
 if sys.version_info >= (3, 14):
     #: Up to 3.13 asyncio keeps a loop's current task in this dict; from 3.14 on it stands in the thread's state.

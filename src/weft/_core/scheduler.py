@@ -40,7 +40,8 @@ class Scheduler:
         self.timers = TimerHeap()
         self.slow_callback_duration = 0.1  # seconds, as in asyncio
 
-    def __init__(self, driver=None):
+    def _set_driver(self, driver) -> None:
+        """Before anything else: the driver (None: epoll)."""
         self._driver = EpollDriver() if driver is None else driver
 
     # -- state ---------------------------------------------------------------------------------------------------------
@@ -67,7 +68,7 @@ class Scheduler:
 
     def _check_closed(self) -> None:
         if self.closed:
-            raise LoopClosedError("Event loop is closed")
+            raise LoopClosedError
 
     def _check_thread(self) -> None:
         if self.thread_id != 0 and self.thread_id != PyThread_get_thread_ident():
@@ -76,7 +77,7 @@ class Scheduler:
     def check(self):
         """The check of every call that changes the loop: two compares where all is well."""
         if self.closed:
-            raise LoopClosedError("Event loop is closed")
+            raise LoopClosedError
         if self.thread_id != 0 and self.thread_id != PyThread_get_thread_ident():
             self.wrong_thread()
         return 0
@@ -84,8 +85,7 @@ class Scheduler:
     def wrong_thread(self):
         raise WrongThreadError(
             f"Non-thread-safe operation invoked on an event loop other than the current one: {self!r} runs in thread "
-            f"{self.thread_id}, and this is thread {PyThread_get_thread_ident()}; use loop.call_soon_threadsafe() or "
-            f"asyncio.run_coroutine_threadsafe()"
+            f"{self.thread_id}, this is thread {PyThread_get_thread_ident()}"
         )
 
     # -- callbacks -----------------------------------------------------------------------------------------------------
@@ -101,7 +101,7 @@ class Scheduler:
     def call_soon_threadsafe(self, callback, *args, context=None):
         """As :meth:`call_soon`, from any thread or signal handler; wakes the loop where it sleeps."""
         if self.closed:
-            raise LoopClosedError("Event loop is closed")
+            raise LoopClosedError
         if self.debug or not PyCallable_Check(callback):
             check_callback(callback, "call_soon_threadsafe")
         handle: Handle

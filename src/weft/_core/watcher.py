@@ -142,7 +142,7 @@ def unwatch(loop: Scheduler, fd: cython.int, reading: cython.bint) -> cython.bin
 
 
 @cython.cfunc
-def replace(watcher: Watcher, handle: Handle, reading: cython.bint) -> cython.int:
+def replace(watcher: Watcher, handle: object, reading: cython.bint) -> cython.int:
     if reading:
         watcher.reader = handle
     else:

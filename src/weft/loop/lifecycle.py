@@ -16,14 +16,10 @@ import weakref
 from asyncio import events
 from asyncio.log import logger
 from collections.abc import AsyncGenerator, Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from weft.errors import LoopRunningError
-
-if TYPE_CHECKING:
-    from weft.loop._host import Host
-else:
-    Host = object
+from weft.loop._host import Host
 
 ExceptionHandler = Callable[[asyncio.AbstractEventLoop, dict[str, Any]], object]
 

@@ -1,0 +1,57 @@
+"""The event loop: asyncio's API by topic, over the compiled scheduler.
+
+One mixin per topic, ordinary Python: what stands here runs per connection or per loop. The order of the bases is the
+order in which ``__init__`` and ``_release`` run from mixin to mixin; the compiled scheduler comes last in both.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from weft._core.driver import Driver
+from weft._core.stepper import TaskScheduler
+from weft._core.task import Tasks
+from weft._core.watcher import Watches
+from weft.loop.connections import Connections
+from weft.loop.datagrams import Datagrams
+from weft.loop.executors import Executors
+from weft.loop.files import Files
+from weft.loop.lifecycle import Lifecycle
+from weft.loop.names import Names
+from weft.loop.pipes import Pipes
+from weft.loop.servers import Servers
+from weft.loop.signals import Signals
+from weft.loop.sockets import Sockets
+from weft.loop.subprocesses import Subprocesses
+from weft.loop.tls import Tls
+
+__all__ = ["EventLoop"]
+
+
+class EventLoop(
+    Lifecycle,
+    Subprocesses,
+    Signals,
+    Servers,
+    Connections,
+    Datagrams,
+    Pipes,
+    Files,
+    Tls,
+    Sockets,
+    Names,
+    Executors,
+    Tasks,
+    Watches,
+    TaskScheduler,
+    asyncio.AbstractEventLoop,
+):
+    """A drop-in event loop: everything that :class:`asyncio.AbstractEventLoop` documents, on Linux.
+
+    Args:
+        driver: what moves bytes and tells the time; epoll and the system's clock by default.
+    """
+
+    def __init__(self, *, driver: Driver | None = None) -> None:
+        self._set_driver(driver)
+        super().__init__()
