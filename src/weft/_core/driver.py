@@ -57,6 +57,8 @@ class Sink:
 
 
 class Driver:
+    # `poll_interval`: how many nanoseconds ready callbacks may run before wait() is called again.
+
     def read_clock(self):
         """The moment, in nanoseconds; it never goes back."""
         raise NotImplementedError

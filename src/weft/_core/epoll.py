@@ -63,8 +63,13 @@ DATAGRAMS_PER_EVENT = cython.declare(cython.int, 32)
 PARTS_PER_SEND = cython.declare(cython.int, 64)
 
 
+# While callbacks are ready, how long they may run before the kernel is asked again: 20 us, against about 0.3 us for asking.
+POLL_INTERVAL = cython.declare(int64_t, 20_000)
+
+
 class EpollDriver:
     def __cinit__(self):
+        self.poll_interval = POLL_INTERVAL
         self.epoll_fd = -1
         self.wake_fd = -1
         self.events = cython.cast(

@@ -64,6 +64,9 @@ get_blocking = cython.declare(getter, weft_getter(cython.cast(cython.pointer(PyO
 set_blocking = cython.declare(setter, weft_setter(cython.cast(cython.pointer(PyObject), BLOCKING)))
 get_loop = cython.declare(getter, weft_getter(cython.cast(cython.pointer(PyObject), LOOP)))
 
+# As objects: the bare literals would be C integers in a cast.
+YES = cython.declare(object, True)
+NO = cython.declare(object, False)
 CONTEXT_KEYWORD = cython.declare(tuple, ("context",))
 RESULT_NAME = cython.declare(str, "result")
 THROW = cython.declare(str, "throw")
@@ -206,11 +209,11 @@ class Stepper(Runnable):
         Py_DECREF(blocking)
         if (
             its_loop != cython.cast(cython.pointer(PyObject), self.loop)
-            or blocking != cython.cast(cython.pointer(PyObject), True)
+            or blocking != cython.cast(cython.pointer(PyObject), YES)
             or awaited is self.task
         ):
             return self.wait_for_other(awaited)
-        set_blocking(future, cython.cast(cython.pointer(PyObject), False), cython.NULL)
+        set_blocking(future, cython.cast(cython.pointer(PyObject), NO), cython.NULL)
         if ADD_AWAITED_BY is not None:
             ADD_AWAITED_BY(awaited, self.task)
         weft_add_done_callback(ADD_DONE_CALLBACK, awaited, self, self.context, CONTEXT_KEYWORD)
