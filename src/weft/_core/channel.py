@@ -35,6 +35,8 @@ class Channel(Sink):
         self.extra = {} if extra is None else dict(extra)
         self.context = PyContext_CopyCurrent()
         self.server = server
+        self.is_collectable = True
+        self.driver.register(self)
         self.adopt(protocol)
         if server is not None:
             server._attach(self)
@@ -120,7 +122,10 @@ class Channel(Sink):
     def __del__(self):
         if self.owner is not None and self.phase != CLOSED:
             warnings.warn(f"unclosed transport {self!r}", ResourceWarning, source=self)
+            self.driver.release(self)
             self.owner.close()
+            if self.server is not None:
+                self.server._detach(self)
 
     # -- the way down --------------------------------------------------------------------------------------------------
 
@@ -211,6 +216,10 @@ class FlowChannel(Channel):
     def __cinit__(self, *args, **kwargs):
         self.high = HIGH_WATER
         self.low = HIGH_WATER // 4
+
+    @property
+    def _protocol_paused(self):
+        return self.is_protocol_paused
 
     def unsent(self):
         return self.queue.size if self.queue is not None else 0

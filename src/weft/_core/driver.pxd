@@ -16,6 +16,7 @@ cdef class Sink:
     cdef bint is_receiving
     cdef bint is_sending
     cdef bint is_flushing
+    cdef bint is_collectable
     cdef WriteQueue queue
 
     cdef int offer_buffer(self, char** where, Py_ssize_t* size) except -1
@@ -29,6 +30,7 @@ cdef class Sink:
     cdef int on_readable(self) except -1
     cdef int on_writable(self) except -1
     cdef bint is_transport(self) noexcept
+    cdef int on_evicted(self) except -1
 
 cdef class Driver:
     cdef int64_t poll_interval
@@ -36,6 +38,7 @@ cdef class Driver:
     cdef int64_t read_clock(self) noexcept
     cdef int wait(self, int64_t timeout) except -1
     cdef void wake(self) noexcept
+    cdef int register(self, Sink sink) except -1
     cdef int receive(self, Sink sink) except -1
     cdef int unreceive(self, Sink sink) except -1
     cdef int send(self, Sink sink) except -1

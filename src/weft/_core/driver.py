@@ -51,6 +51,10 @@ class Sink:
         """For ``OUT_READY`` and ``OUT_DATAGRAM``: as above, for writing."""
         raise NotImplementedError
 
+    def on_evicted(self):
+        """The descriptor belongs to another sink now: it was closed behind this one's back."""
+        return 0
+
     def is_transport(self):
         """Whether asyncio's users may no longer watch this descriptor themselves."""
         return True
@@ -69,6 +73,14 @@ class Driver:
 
     def wake(self):
         """End a ``wait()`` that is under way. The only method for other threads; they hold the GIL."""
+        raise NotImplementedError
+
+    def register(self, sink):
+        """Know ``sink`` as the owner of its descriptor, before anything moves.
+
+        A sink that nothing moves for, and that says ``is_collectable``, is not kept alive by the driver; it releases
+        itself when it is collected.
+        """
         raise NotImplementedError
 
     def receive(self, sink):

@@ -25,6 +25,9 @@ cdef class EpollDriver(Driver):
     cdef int poll(self, int64_t timeout) except -1
     cdef int dispatch(self, epoll_event* event) except -1
     cdef int reserve(self, int fd) except -1
+    cdef int forget_all(self) except -1
+    cdef int close_own(self) except -1
+    cdef int hold(self, Sink sink, uint32_t before, uint32_t now) except -1
     cdef int update(self, Sink sink) except -1
     cdef int control(self, int fd, Watch* watch, uint32_t events) except -1
     cdef int deliver(self, Sink sink) except -1

@@ -83,30 +83,19 @@ class EpollDriver:
         self.open()
 
     def __dealloc__(self):
-        fd: cython.int
-        i: cython.Py_ssize_t
-        for fd in range(self.capacity):
-            if self.watches[fd].sink != cython.NULL:
-                # SAFETY: the table owns this reference, and the table ends here.
-                Py_DECREF(self.watches[fd].sink)
-        for i in range(self.unsent_count):
-            # SAFETY: send() took this reference, and nothing will flush it any more.
-            Py_DECREF(self.unsent[i])
+        self.forget_all()
+        self.close_own()
         free(self.watches)
         free(self.unsent)
         free(self.events)
         free(self.buffer)
-        if self.epoll_fd >= 0:
-            close(self.epoll_fd)
-        if self.wake_fd >= 0:
-            close(self.wake_fd)
 
     def open(self):
         self.epoll_fd = weft_epoll_new()
         self.wake_fd = weft_wake_new()
         failed: cython.int = min(self.epoll_fd, self.wake_fd)
         if failed < 0:
-            self.close()
+            self.close_own()
             raise OSError(-failed, f"a new event loop needs two file descriptors: {os.strerror(-failed)}")
         failed = weft_epoll_ctl(self.epoll_fd, EPOLL_CTL_ADD, self.wake_fd, EPOLLIN, self.wake_fd)
         if failed < 0:
@@ -114,6 +103,22 @@ class EpollDriver:
         return 0
 
     def close(self):
+        self.forget_all()
+        return self.close_own()
+
+    def forget_all(self):
+        """Release every sink: none of them will hear of anything again."""
+        fd: cython.int
+        for fd in range(self.capacity):
+            if self.watches[fd].sink != cython.NULL:
+                sink: Sink = cython.cast(Sink, self.watches[fd].sink)
+                self.release(sink)
+        while self.unsent_count > 0:
+            self.unsent_count -= 1
+            # SAFETY: send() took this reference, and the list is cut before it goes.
+            Py_DECREF(self.unsent[self.unsent_count])
+
+    def close_own(self):
         if self.epoll_fd >= 0:
             close(self.epoll_fd)
         if self.wake_fd >= 0:
@@ -366,24 +371,47 @@ class EpollDriver:
         self.capacity = capacity
         return 0
 
-    def update(self, sink):
-        """Tell epoll what ``sink`` now wants of its descriptor."""
+    def register(self, sink):
         fd: cython.int = sink.fd
         if fd >= self.capacity:
             self.reserve(fd)
         watch: cython.pointer(Watch) = cython.address(self.watches[fd])
-        known: cython.pointer(PyObject) = cython.cast(cython.pointer(PyObject), sink)
-        if watch.sink != known:
-            if watch.sink != cython.NULL:
-                raise RuntimeError(f"file descriptor {fd} is already watched for {cython.cast(object, watch.sink)!r}")
+        known: cython.pointer(PyObject) = watch.sink
+        if known == cython.cast(cython.pointer(PyObject), sink):
+            return 0
+        if known != cython.NULL:
+            stale: Sink = cython.cast(Sink, known)
+            if stale.is_transport() or not sink.is_transport():
+                raise RuntimeError(f"file descriptor {fd} is already watched for {stale!r}")
+            # A transport owns its descriptor, so whoever watched one of this number has closed it.
+            self.release(stale)
+            stale.on_evicted()
+        watch.sink = cython.cast(cython.pointer(PyObject), sink)
+        watch.events = 0
+        if not sink.is_collectable:
             # SAFETY: the table owns this reference until release().
-            watch.sink = known
-            Py_INCREF(known)
-            watch.events = 0
-        wanted: uint32_t = (EPOLLIN if sink.is_receiving else 0) | (EPOLLOUT if sink.is_sending else 0)
-        if wanted != watch.events:
-            self.control(fd, watch, wanted)
+            Py_INCREF(watch.sink)
         return 0
+
+    def update(self, sink):
+        """Tell epoll what ``sink`` now wants of its descriptor."""
+        self.register(sink)
+        watch: cython.pointer(Watch) = cython.address(self.watches[sink.fd])
+        before: uint32_t = watch.events
+        wanted: uint32_t = (EPOLLIN if sink.is_receiving else 0) | (EPOLLOUT if sink.is_sending else 0)
+        if wanted != before:
+            self.control(sink.fd, watch, wanted)
+            if sink.is_collectable:
+                self.hold(sink, before, wanted)
+        return 0
+
+    def hold(self, sink, before, now):
+        """Own a reference to a collectable sink exactly while epoll watches something for it."""
+        # SAFETY: the caller holds a reference, so dropping the table's cannot be the end of the sink.
+        if before == 0 and now != 0:
+            Py_INCREF(cython.cast(cython.pointer(PyObject), sink))
+        elif before != 0 and now == 0:
+            Py_DECREF(cython.cast(cython.pointer(PyObject), sink))
 
     def control(self, fd, watch, events):
         data: uint64_t = cython.cast(uint64_t, watch.generation) << 32 | cython.cast(uint32_t, fd)
@@ -413,14 +441,18 @@ class EpollDriver:
         watch: cython.pointer(Watch) = cython.address(self.watches[fd])
         if watch.sink != cython.cast(cython.pointer(PyObject), sink):
             return 0
-        if watch.events:
+        before: uint32_t = watch.events
+        if before:
             self.control(fd, watch, 0)
         watch.sink = cython.NULL
         watch.generation += 1
         sink.is_receiving = False
         sink.is_sending = False
-        # SAFETY: the table's reference, taken in update(); the caller holds one of its own.
-        Py_DECREF(cython.cast(cython.pointer(PyObject), sink))
+        if sink.is_collectable:
+            self.hold(sink, before, 0)
+        else:
+            # SAFETY: the table's reference, taken in register(); the caller holds one of its own.
+            Py_DECREF(cython.cast(cython.pointer(PyObject), sink))
         return 0
 
     def sink_of(self, fd):
@@ -430,7 +462,7 @@ class EpollDriver:
 
     def after_fork(self):
         """Leave the parent's epoll and wake-up descriptors to the parent, and watch everything anew in our own."""
-        self.close()
+        self.close_own()
         self.open()
         fd: cython.int
         watch: cython.pointer(Watch)

@@ -37,6 +37,7 @@ cdef class TaskScheduler(Scheduler):
     cdef object current
     cdef bint is_spawning
     cdef object spawn_context
+    cdef dict loop_keyword
 
     cdef int enter(self, object task) except -1
     cdef int link(self, Stepper stepper) except -1

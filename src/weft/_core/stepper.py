@@ -289,6 +289,7 @@ class TaskScheduler(Scheduler):
         self.first = None
         self.current = None
         self.spawn_context = None
+        self.loop_keyword = {"loop": self}
 
     def call_soon(self, callback, *args, context=None):
         """Run ``callback(*args)`` in the next turn, after everything that was scheduled before it.

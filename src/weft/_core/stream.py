@@ -43,6 +43,15 @@ class StreamTransport(FlowChannel):
         fill_names(self.extra, sock)
         self.begin(waiter)
 
+    # What asyncio looks for before start_tls() and sendfile().
+    @property
+    def _start_tls_compatible(self):
+        return True
+
+    @property
+    def _sendfile_compatible(self):
+        return asyncio.constants._SendfileMode.TRY_NATIVE
+
     @property
     def __class__(self):
         # isinstance(transport, asyncio.Transport) holds without deriving from a class that has no C layout.

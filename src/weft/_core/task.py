@@ -11,13 +11,23 @@ import enum
 
 import cython
 from cython.cimports.weft._core.stepper import Stepper, TaskScheduler, new_stepper, register_task_type
+from cython.cimports.weft._core.sys.python import (
+    PyObject,
+    unaryfunc,
+    weft_get_await,
+    weft_init,
+    weft_new,
+    weft_set_await,
+    weft_slot,
+    weft_slot_offset,
+)
 
 from weft import versions
 
-STOCK_INIT = cython.declare(object, _asyncio.Task.__init__)
+StockTask = cython.declare(object, _asyncio.Task)
 FUTURE_RESULT = cython.declare(object, _asyncio.Future.result)
 FUTURE_EXCEPTION = cython.declare(object, _asyncio.Future.exception)
-FUTURE_AWAIT = cython.declare(object, _asyncio.Future.__await__)
+NO_ARGS = cython.declare(tuple, ())
 FUTURE_MAKE_CANCELLED_ERROR = cython.declare(object, _asyncio.Future._make_cancelled_error)
 Future = cython.declare(object, _asyncio.Future)
 UNCANCEL_TAKES_BACK = cython.declare(cython.bint, versions.UNCANCEL_TAKES_BACK)
@@ -63,24 +73,24 @@ class Task(asyncio.Task):
         """The :class:`TaskState`: ``PENDING``, ``RUNNING``, ``DONE`` or ``CANCELLED``."""
         if self.done():
             return TaskState.CANCELLED if self.cancelled() else TaskState.DONE
-        stepper: Stepper = self._stepper
+        stepper: Stepper = stepper_of(self)
         return TaskState.RUNNING if stepper.is_running else TaskState.PENDING
 
     @property
     def _must_cancel(self):
-        stepper: Stepper = self._stepper
+        stepper: Stepper = stepper_of(self)
         return stepper.must_cancel
 
     @property
     def _fut_waiter(self):
-        stepper: Stepper = self._stepper
+        stepper: Stepper = stepper_of(self)
         return stepper.waiting_for
 
     def cancel(self, msg=None):
         """Ask the task to end: CancelledError is thrown into its coroutine; see :meth:`asyncio.Task.cancel`."""
         if self.done():
             return False
-        stepper: Stepper = self._stepper
+        stepper: Stepper = stepper_of(self)
         stepper.cancel_requests += 1
         if stepper.waiting_for is not None and stepper.waiting_for.cancel(msg=msg):
             # The future's callback, the stepper, brings the cancellation into the coroutine.
@@ -91,12 +101,12 @@ class Task(asyncio.Task):
 
     def cancelling(self):
         """How many calls of :meth:`cancel` have not been taken back by :meth:`uncancel`."""
-        stepper: Stepper = self._stepper
+        stepper: Stepper = stepper_of(self)
         return stepper.cancel_requests
 
     def uncancel(self):
         """Take one request to cancel back; returns how many are left."""
-        stepper: Stepper = self._stepper
+        stepper: Stepper = stepper_of(self)
         if stepper.cancel_requests > 0:
             stepper.cancel_requests -= 1
             if UNCANCEL_TAKES_BACK and stepper.cancel_requests == 0:
@@ -106,7 +116,7 @@ class Task(asyncio.Task):
     # The CancelledError that ended the task keeps its traceback for the first who asks, as in asyncio.
 
     def _make_cancelled_error(self):
-        stepper: Stepper = self._stepper
+        stepper: Stepper = stepper_of(self)
         error = stepper.cancelled_error
         if error is None:
             return FUTURE_MAKE_CANCELLED_ERROR(self)
@@ -115,27 +125,46 @@ class Task(asyncio.Task):
 
     def result(self):
         """What the coroutine returned; raises what it raised; see :meth:`asyncio.Task.result`."""
-        stepper: Stepper = self._stepper
+        stepper: Stepper = stepper_of(self)
         if stepper.cancelled_error is not None:
             raise self._make_cancelled_error()
         return FUTURE_RESULT(self)
 
     def exception(self):
         """What the coroutine raised, or None; see :meth:`asyncio.Task.exception`."""
-        stepper: Stepper = self._stepper
+        stepper: Stepper = stepper_of(self)
         if stepper.cancelled_error is not None:
             raise self._make_cancelled_error()
         return FUTURE_EXCEPTION(self)
 
     def __await__(self):
-        stepper: Stepper = self._stepper
-        if stepper.cancelled_error is not None:
-            raise self._make_cancelled_error()
-        return FUTURE_AWAIT(self)
+        return await_task(self)
 
     __iter__ = __await__
 
 
+@cython.cfunc
+def stepper_of(task: object) -> Stepper:
+    # SAFETY: Task.__new__ leaves the slot NULL and start() fills it before anybody sees the task; a task that was made
+    # by __new__ alone is refused here.
+    stepper: cython.pointer(PyObject) = weft_slot(task, stepper_offset)[0]
+    if stepper == cython.NULL:
+        raise RuntimeError(f"{type(task).__name__}.__init__() was not called")
+    return cython.cast(Stepper, stepper)
+
+
+@cython.cfunc
+def await_task(task: object) -> object:
+    """What ``await task`` calls: asyncio's own, unless the task kept the error that cancelled it."""
+    if stepper_of(task).cancelled_error is not None:
+        raise task._make_cancelled_error()
+    return stock_await(task)
+
+
+stepper_offset = cython.declare(cython.Py_ssize_t, weft_slot_offset(Task.__dict__["_stepper"]))
+stock_await = cython.declare(unaryfunc, weft_get_await(StockTask))
+# Straight to the C function: `await` would else look up and call the method above, as it does for any Python class.
+weft_set_await(Task, await_task)
 register_task_type(Task)
 
 
@@ -144,14 +173,16 @@ def start(
     task: object, stepper: Stepper, loop: TaskScheduler, coro: object, name: object, context: object, eagerly: object
 ) -> cython.int:
     """Let asyncio make the task, without the step that it would schedule, and start the stepper in its place."""
-    task._stepper = stepper
     loop.check()
+    keywords: dict = loop.loop_keyword
+    if name is not None or context is not None:
+        keywords = {"loop": loop, "name": name}
+        if context is not None:
+            keywords["context"] = context
+    task._stepper = stepper
     loop.is_spawning = True
     try:
-        if context is None:
-            STOCK_INIT(task, coro, loop=loop, name=name)
-        else:
-            STOCK_INIT(task, coro, loop=loop, name=name, context=context)
+        weft_init(StockTask, task, (coro,), keywords)
     finally:
         loop.is_spawning = False
     context, loop.spawn_context = loop.spawn_context, None
@@ -171,7 +202,9 @@ class Tasks:
 
     def create_future(self):
         """A new :class:`asyncio.Future` on this loop."""
-        return Future(loop=self)
+        future = weft_new(Future, NO_ARGS)
+        weft_init(Future, future, NO_ARGS, cython.cast(TaskScheduler, self).loop_keyword)
+        return future
 
     def create_task(self, coro, *, name=None, context=None, **kwargs):
         """Run ``coro`` as a task; see :meth:`asyncio.loop.create_task`.
@@ -186,10 +219,11 @@ class Tasks:
             A :class:`Task`, or what the task factory made.
         """
         if self._task_factory is None:
-            task = Task.__new__(Task)
-            start(task, new_stepper(task), self, coro, name, context, kwargs.pop("eager_start", False))
+            eagerly = kwargs.pop("eager_start", False) if kwargs else False
             if kwargs:
                 raise TypeError(f"create_task() got an unexpected keyword argument {next(iter(kwargs))!r}")
+            task = weft_new(Task, NO_ARGS)
+            start(task, new_stepper(task), self, coro, name, context, eagerly)
             return task
         self._check_closed()
         return versions.call_task_factory(self._task_factory, self, coro, name, context, kwargs)

@@ -23,6 +23,14 @@ class Watcher(Sink):
     def on_writable(self):
         return self.loop.ring.push(self.writer, cython.NULL)
 
+    def on_evicted(self):
+        if self.reader is not None:
+            self.reader.cancel()
+        if self.writer is not None:
+            self.writer.cancel()
+        self.reader = self.writer = None
+        return 0
+
     def settle(self):
         """Make the driver watch the directions that have a handle."""
         driver: Driver = self.loop._driver

@@ -27,6 +27,13 @@ cdef extern from "weft_sys.h":
     setter weft_setter(PyObject* descriptor)
     PyObject* weft_take_exception()
     int weft_raise_again(object exception) except -1
+    object weft_new(object type, tuple no_args)
+    int weft_init(object type, object self, tuple args, dict keywords) except -1
+    Py_ssize_t weft_slot_offset(object descriptor)
+    PyObject** weft_slot(object self, Py_ssize_t offset)
+    ctypedef object (*unaryfunc)(object)
+    unaryfunc weft_get_await(object type)
+    void weft_set_await(object type, unaryfunc function)
     PyObject* weft_call0(object method, object self)
     PyObject* weft_call_method0(object self, object name)
     int weft_add_done_callback(object method, object future, object callback, object context, object kwnames) except -1

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <stdint.h>
 #include <string.h>
+#include <structmember.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
@@ -155,6 +156,34 @@ static inline int weft_raise_again(PyObject *exception) {
 static inline PyObject *weft_call0(PyObject *method, PyObject *self) {
     PyObject *stack[1] = {self};
     return PyObject_Vectorcall(method, stack, 1, NULL);
+}
+
+/* type(*args, **keywords) in its two halves, without the detour over type.__call__: the slots are public. */
+static inline PyObject *weft_new(PyObject *type, PyObject *no_args) {
+    return ((PyTypeObject *)type)->tp_new((PyTypeObject *)type, no_args, NULL);
+}
+
+static inline int weft_init(PyObject *type, PyObject *self, PyObject *args, PyObject *keywords) {
+    return ((PyTypeObject *)type)->tp_init(self, args, keywords);
+}
+
+/* Where in an instance a name of __slots__ is kept: PyMemberDescrObject and PyMemberDef are documented structures. */
+static inline Py_ssize_t weft_slot_offset(PyObject *descriptor) {
+    return ((PyMemberDescrObject *)descriptor)->d_member->offset;
+}
+
+static inline PyObject **weft_slot(PyObject *self, Py_ssize_t offset) {
+    return (PyObject **)((char *)self + offset);
+}
+
+/* The C function behind `await` on a type, and putting another in its place (and in that of iter()). */
+static inline unaryfunc weft_get_await(PyObject *type) {
+    return ((PyTypeObject *)type)->tp_as_async->am_await;
+}
+
+static inline void weft_set_await(PyObject *type, unaryfunc function) {
+    ((PyTypeObject *)type)->tp_as_async->am_await = function;
+    ((PyTypeObject *)type)->tp_iter = function;
 }
 
 static inline PyObject *weft_call_method0(PyObject *self, PyObject *name) {
