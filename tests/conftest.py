@@ -31,7 +31,9 @@ LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 
 TIME_LIMIT = 60.0  # Seconds. The slowest honest test takes three; a busy machine takes ten times that.
 LAST_WORD = 30.0  # Seconds more until the process is ended with every thread's stack, if the limit could not be raised.
-GRACE = 5.0  # Seconds in which threads and children that are on their way out may go. None of it is spent if all is gone.
+GRACE = (
+    5.0  # Seconds in which threads and children that are on their way out may go. None of it is spent if all is gone.
+)
 
 failed_key = pytest.StashKey[bool]()
 
@@ -104,7 +106,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 class TimeLimit(KeyboardInterrupt):
-    """Raised in a test that takes too long. A loop lets a KeyboardInterrupt through; it would log any other exception."""
+    """Raised in a test that takes too long. A loop lets a KeyboardInterrupt out; it would log anything else."""
 
 
 stderr_key = pytest.StashKey[int]()
@@ -247,7 +249,7 @@ def _forget_failure() -> None:
 
 
 def _close_loops(before: Holdings) -> None:
-    """Close the loops that a test left open, so that no later test is blamed for the warning when they are collected."""
+    """Close the loops that a test left open, so that no later test is blamed for the warning of their end."""
     for loop in _take_stock().loops:
         if not loop.is_running() and all(loop is not known for known in before.loops):
             loop.close()

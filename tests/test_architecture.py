@@ -226,14 +226,20 @@ class TestSizes:
         assert set(LARGER) - {name for name, _ in oversized()} == set()
 
     def test_every_file_says_what_it_owns(self) -> None:
-        bare = [path for path in python_files() if path.read_text().strip() and not ast.get_docstring(ast.parse(path.read_text()))]
+        bare = [
+            path
+            for path in python_files()
+            if path.read_text().strip() and not ast.get_docstring(ast.parse(path.read_text()))
+        ]
         assert [str(path.relative_to(ROOT)) for path in bare] == []
 
 
 # -- safety
 
 
-NUMBERS = re.compile(r"(cython\.)?(u?int(8|16|32|64)?(_t)?|u?long|ulonglong|longlong|double|float|bint|short|u?char|size_t|Py_ssize_t)")
+NUMBERS = re.compile(
+    r"(cython\.)?(u?int(8|16|32|64)?(_t)?|u?long|ulonglong|longlong|double|float|bint|short|u?char|size_t|Py_ssize_t)"
+)
 ALLOCATORS = {"malloc", "calloc", "realloc", "PyMem_Malloc", "PyMem_Calloc", "PyMem_Realloc"}
 REFERENCE_COUNTS = re.compile(r"Py_X?(INCREF|DECREF|NewRef|CLEAR|SETREF)")
 

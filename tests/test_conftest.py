@@ -89,7 +89,9 @@ GOOD = {"test_after_fd", "test_task[weft]", "test_dying_thread", "test_after_fai
 
 @pytest.mark.time_limit(120)
 def test_bad_tests_fail_and_good_ones_do_not(tmp_path: Path) -> None:
-    (tmp_path / "conftest.py").write_text((ROOT / "tests" / "conftest.py").read_text().replace("GRACE = 5.0", "GRACE = 0.3"))
+    (tmp_path / "conftest.py").write_text(
+        (ROOT / "tests" / "conftest.py").read_text().replace("GRACE = 5.0", "GRACE = 0.3")
+    )
     (tmp_path / "test_bad.py").write_text(BAD_TESTS)
     command = [sys.executable, "-m", "pytest", "-c", str(ROOT / "pyproject.toml"), f"--rootdir={tmp_path}"]
     command += ["-p", "no:cacheprovider", "-rA", "--tb=short", str(tmp_path)]

@@ -1,13 +1,15 @@
 """The pages agree with each other and with the code.
 
-What a page names is there: links and their anchors, files, functions (written ``path/to/file.py::Class.method``), chores
-of the Makefile, subcommands of ``weft``. Tables that a tool makes are what that tool makes now.
+What a page names is there: links and their anchors, files, functions (written ``path/to/file.py::Class.method``),
+chores of the Makefile, subcommands of ``weft``. Tables that a tool makes are what that tool makes now.
 """
 
 from __future__ import annotations
 
 import ast
 import re
+import subprocess
+import sys
 from functools import cache
 from pathlib import Path
 
@@ -78,7 +80,9 @@ class TestPages:
 
     @pages
     def test_files_that_are_named_exist(self, page: Path) -> None:
-        named = [span for span in spans(page) if re.fullmatch(rf"(?:{'|'.join(map(re.escape, FOLDERS))})/[\w./*-]*", span)]
+        named = [
+            span for span in spans(page) if re.fullmatch(rf"(?:{'|'.join(map(re.escape, FOLDERS))})/[\w./*-]*", span)
+        ]
         assert [name for name in named if not is_file(name)] == []
 
     @pages
@@ -93,14 +97,23 @@ class TestPages:
 
     @pages
     def test_chores_that_are_named_exist(self, page: Path) -> None:
-        named = re.findall(r"(?:^|`)make ((?:[A-Z]+=\S+ )*)([a-z-]+)", page.read_text(), flags=re.MULTILINE)
+        named = re.findall(r"(?:^|`)make ((?:[A-Z]+=\S+ )*)([a-z-]+)\b", page.read_text(), flags=re.MULTILINE)
         assert [chore for _, chore in named if chore not in chores()] == []
 
     @pages
     def test_subcommands_that_are_named_exist(self, page: Path) -> None:
-        named = set(re.findall(r"(?:^|`)(?:\$ )?weft ([a-z]+)\b", page.read_text(), flags=re.MULTILINE))
+        blocks = "\n".join(re.findall(r"^```\n(.*?)^```", page.read_text(), flags=re.MULTILINE | re.DOTALL))
+        named = set(re.findall(r"^weft ([a-z]+)", "\n".join([blocks, *spans(page)]), flags=re.MULTILINE))
         commands = {path.stem for path in (ROOT / "src" / "weft" / "cli").glob("*") if not path.name.startswith("_")}
         assert named <= commands
+
+
+class TestTables:
+    @pytest.mark.skipif(not (ROOT / "docs" / "benchmarks.md").exists(), reason="nothing has been measured")
+    def test_benchmarks_page_says_what_was_measured(self) -> None:
+        command = [sys.executable, "-m", "bench", "--check-docs"]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
 
 
 class TestRecords:

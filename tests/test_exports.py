@@ -50,7 +50,9 @@ def exports() -> dict[str, Any]:
 
 def is_ours(thing: Any) -> bool:
     """Whether a class or function was written in weft."""
-    return (inspect.isclass(thing) or inspect.isroutine(thing)) and str(getattr(thing, "__module__", "")).startswith("weft")
+    return (inspect.isclass(thing) or inspect.isroutine(thing)) and str(getattr(thing, "__module__", "")).startswith(
+        "weft"
+    )
 
 
 # -- stubs
@@ -94,7 +96,7 @@ def runtime_parameters(function: Callable[..., Any]) -> list[str] | None:
         signature = inspect.signature(function)
     except (TypeError, ValueError):
         return None
-    stars = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}
+    stars: dict[Any, str] = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}
     return [f"{stars.get(parameter.kind, '')}{parameter.name}" for parameter in signature.parameters.values()]
 
 
@@ -163,7 +165,9 @@ def untyped(function: Any) -> list[str]:
 
 def is_asyncios(cls: type, method: str) -> bool:
     """Whether a method is one of asyncio's, whose documentation is that of asyncio."""
-    return any(method in vars(base) for base in cls.__mro__ if base.__module__.partition(".")[0] in {"asyncio", "_asyncio"})
+    return any(
+        method in vars(base) for base in cls.__mro__ if base.__module__.partition(".")[0] in {"asyncio", "_asyncio"}
+    )
 
 
 def public_methods(cls: type) -> Iterator[tuple[str, Any]]:
@@ -178,7 +182,7 @@ def public_methods(cls: type) -> Iterator[tuple[str, Any]]:
 
 def public_functions() -> dict[str, Any]:
     """Every exported function and every public method of an exported class, once."""
-    found = {}
+    found: dict[str, Any] = {}
     for name, thing in exports().items():
         if inspect.isclass(thing) and is_ours(thing):
             found |= dict(public_methods(thing))
@@ -215,7 +219,13 @@ class TestExports:
     def test_every_stub_is_typed(self) -> None:
         bare = []
         for name, node, _ in stubbed_functions():
-            arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs, node.args.vararg, node.args.kwarg]
+            arguments = [
+                *node.args.posonlyargs,
+                *node.args.args,
+                *node.args.kwonlyargs,
+                node.args.vararg,
+                node.args.kwarg,
+            ]
             named = [argument for argument in arguments if argument and argument.arg not in {"self", "cls"}]
             if node.returns is None or any(argument.annotation is None for argument in named):
                 bare.append(name)
@@ -239,4 +249,3 @@ class TestExports:
         done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True)
         wanted = {str(path.relative_to(ROOT)) for path in [SOURCE / "weft" / "py.typed", *SOURCE.rglob("*.pyi")]}
         assert wanted <= set(done.stdout.split())
-

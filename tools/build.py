@@ -8,6 +8,7 @@ Called by the Makefile before every chore that runs weft.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import shutil
@@ -15,6 +16,7 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+from importlib import metadata
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -23,7 +25,6 @@ CORE = SOURCE / "weft" / "_core"
 SUFFIX = sysconfig.get_config_var("EXT_SUFFIX")
 STAMP = ROOT / "build" / f"compiled{SUFFIX}.stamp"
 INSTALLED = Path(sys.prefix) / ".weft.installed"
-# setuptools' own names for these folders, written down so that an editable install finds what is compiled already.
 PLATFORM = f"{sysconfig.get_platform()}-{sys.implementation.cache_tag}"
 BUILD_LIB = ROOT / "build" / f"lib.{PLATFORM}"
 BUILD_TEMP = ROOT / "build" / f"temp.{PLATFORM}"
@@ -40,17 +41,21 @@ def digest(paths: list[Path]) -> str:
 def core_sources() -> list[Path]:
     """What the extensions are made from."""
     found = [path for pattern in ("*.py", "*.pxd", "*.h") for path in CORE.rglob(pattern)]
-    return [*sorted(found), ROOT / "setup.py"]
+    return sorted(found)
 
 
 def expected() -> list[Path]:
     """The extensions that should stand in the source tree: setup.py's rule, a ``.py`` with a ``.pxd`` beside it."""
-    return [path.with_name(path.stem + SUFFIX) for path in sorted(CORE.glob("*.pxd")) if path.with_suffix(".py").exists()]
+    return [
+        path.with_name(path.stem + SUFFIX) for path in sorted(CORE.glob("*.pxd")) if path.with_suffix(".py").exists()
+    ]
 
 
 def run(command: list[str], environ: dict[str, str] | None = None) -> None:
     """Run a step of the build; its failure ends this program with its exit code and no traceback."""
-    done = subprocess.run(command, cwd=ROOT, env={**os.environ, **(environ or {})}, stdin=subprocess.DEVNULL, check=False)
+    done = subprocess.run(
+        command, cwd=ROOT, env={**os.environ, **(environ or {})}, stdin=subprocess.DEVNULL, check=False
+    )
     if done.returncode:
         sys.exit(done.returncode)
 
@@ -68,11 +73,17 @@ def place(built: Path, final: Path) -> None:
 
 def compile_core() -> None:
     """Bring the extensions up to date with the sources."""
-    wanted = digest(core_sources())
+    # How it is compiled and what: when the first changes, file times do not tell that everything is out of date.
+    how = f"{digest([ROOT / 'setup.py'])} Cython {metadata.version('cython')}"
+    wanted = f"{how}\n{digest(core_sources())}\n"
+    had = STAMP.read_text() if STAMP.exists() else ""
     finals = expected()
-    if STAMP.exists() and STAMP.read_text() == wanted and all(final.exists() for final in finals):
+    if had == wanted and all(final.exists() for final in finals):
         return
     print(f"weft: compiling the core for Python {sys.version.split()[0]}", flush=True)
+    if had.partition("\n")[0] != how:
+        for folder in (BUILD_LIB, BUILD_TEMP, ROOT / "build" / "cython"):
+            shutil.rmtree(folder, ignore_errors=True)
     run([sys.executable, "setup.py", "-q", "build_ext", "--build-lib", str(BUILD_LIB), "--build-temp", str(BUILD_TEMP)])
     for final in finals:
         place(BUILD_LIB / final.relative_to(SOURCE), final)
@@ -88,15 +99,15 @@ def install() -> None:
     if INSTALLED.exists() and INSTALLED.read_text() == wanted:
         return
     print(f"weft: installing weft into {sys.prefix}", flush=True)
-    # Without these lines pip would compile the core once more, in a temporary folder.
-    config = STAMP.with_name("editable.cfg")
-    config.write_text(f"[build_ext]\nbuild_lib = {BUILD_LIB}\nbuild_temp = {BUILD_TEMP}\n")
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    run([*command, "--no-build-isolation", "--no-deps", "--editable", "."], {"DIST_EXTRA_CONFIG": str(config)})
+    run([*command, "--no-build-isolation", "--no-deps", "--editable", "."], {"WEFT_COMPILE": "0"})
     INSTALLED.write_text(wanted)
 
 
 if __name__ == "__main__":
     STAMP.parent.mkdir(exist_ok=True)
-    compile_core()
-    install()
+    with STAMP.with_name("lock").open("w") as lock:
+        # Builds for several Pythons share what Cython makes.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        compile_core()
+        install()

@@ -2,7 +2,7 @@
 
 Owns the search for interpreters and the table at the end. Its invariant: every interpreter that was found, and every
 version that weft names in its classifiers, stands in the table once, with its result or with the reason why it was
-not run. Called by ``make test-all``, and by ``tools/debian.sh`` inside its root; needs nothing but the standard library.
+not run. Called by ``make test-all``, and by ``tools/debian.sh`` inside its root; needs only the standard library.
 """
 
 from __future__ import annotations
@@ -120,7 +120,9 @@ def choose(found: list[Interpreter]) -> tuple[list[Interpreter], list[Row]]:
         if reason := python.obstacle():
             rows.append(Row(python.name, "not run", f"{python.path} {reason}"))
         elif minor in chosen:
-            rows.append(Row(python.name, "not run", f"{python.path}: {chosen[minor].name} stands for {minor[0]}.{minor[1]}"))
+            rows.append(
+                Row(python.name, "not run", f"{python.path}: {chosen[minor].name} stands for {minor[0]}.{minor[1]}")
+            )
         else:
             chosen[minor] = python
     named = re.findall(r'"Programming Language :: Python :: (3\.\d+)"', (ROOT / "pyproject.toml").read_text())
@@ -142,9 +144,12 @@ def run(python: Interpreter, target: str, venvs: Path) -> Row:
     print(f"\n== {python.name}: make {target} ({python.path})", flush=True)
     started = time.monotonic()
     last = ""
-    with log.open("w") as copy, subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, text=True, env=environ
-    ) as process:
+    with (
+        log.open("w") as copy,
+        subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, text=True, env=environ
+        ) as process,
+    ):
         assert process.stdout is not None
         for line in process.stdout:
             print(line, end="", flush=True)
@@ -153,7 +158,9 @@ def run(python: Interpreter, target: str, venvs: Path) -> Row:
                 last = line.strip(" =\n")
     took = f"{time.monotonic() - started:.0f} s"
     if process.returncode:
-        return Row(python.name, "FAILED", f"exit {process.returncode} after {took}: {last} (see {log.relative_to(ROOT)})", True)
+        return Row(
+            python.name, "FAILED", f"exit {process.returncode} after {took}: {last} (see {log.relative_to(ROOT)})", True
+        )
     return Row(python.name, "passed", f"{last} [{took}]")
 
 

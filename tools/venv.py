@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def requirements(project: dict[str, Any], extras: list[str]) -> list[str]:
-    """What the build and the ``extras`` of pyproject.toml ask for, where an extra may name others as ``weft[other]``."""
+    """What the build and the ``extras`` of pyproject.toml ask for; an extra may name others as ``weft[other]``."""
     table = project["project"]
     wanted = [*project["build-system"]["requires"], *table["dependencies"]]
     pending, seen = list(extras), set()
