@@ -29,11 +29,9 @@ import pytest
 T = TypeVar("T")
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 
-TIME_LIMIT = 60.0  # Seconds. The slowest honest test takes three; a busy machine takes ten times that.
+TIME_LIMIT = 60.0  # Seconds. The slowest honest test takes a few; a busy machine takes ten times that.
 LAST_WORD = 30.0  # Seconds more until the process is ended with every thread's stack, if the limit could not be raised.
-GRACE = (
-    5.0  # Seconds in which threads and children that are on their way out may go. None of it is spent if all is gone.
-)
+GRACE = 5.0  # Seconds in which threads and children on their way out may go. Spent only if something is left.
 
 failed_key = pytest.StashKey[bool]()
 
