@@ -55,7 +55,10 @@ def extensions() -> list[Extension]:
 
 
 setup(
-    ext_modules=cythonize(
+    # tools/build.py compiles the core itself, and then has no use for a second time in a temporary folder.
+    ext_modules=[]
+    if os.environ.get("WEFT_COMPILE") == "0"
+    else cythonize(
         extensions(),
         nthreads=JOBS,
         include_path=["src"],
