@@ -96,7 +96,7 @@ class Names(Host):
         port: bytes | str | int | None,
         *,
         family: int = 0,
-        type: int = socket.SOCK_STREAM,
+        type: int = 0,
         proto: int = 0,
         flags: int = 0,
         flowinfo: int = 0,
