@@ -19,20 +19,45 @@ from weft.loop.names import MAX_LOOKUPS
 
 NAMES = socket.getaddrinfo  # the real one, where a test replaces it
 
-LITERALS = ["127.0.0.1", b"127.0.0.1", "::1", "0::1", "::ffff:10.0.0.1", "fe80::1%lo", "FE80::2%lo", "255.255.255.255", None]
-ODD_HOSTS = ["127.1", "0x7f.1", "01.2.3.4", "1.2.3.4%lo", "::1%lo", "fe80::1%nosuch", "127.0.0.1\0", "1.2.3.256", "[::1]", ""]
+LITERALS = [
+    "127.0.0.1",
+    b"127.0.0.1",
+    "::1",
+    "0::1",
+    "::ffff:10.0.0.1",
+    "fe80::1%lo",
+    "FE80::2%lo",
+    "255.255.255.255",
+    None,
+]
+ODD_HOSTS = [
+    "127.1",
+    "0x7f.1",
+    "01.2.3.4",
+    "1.2.3.4%lo",
+    "::1%lo",
+    "fe80::1%nosuch",
+    "127.0.0.1\0",
+    "1.2.3.256",
+    "[::1]",
+    "",
+]
 PORTS: list[Any] = [0, 80, None, "80", b"80", "080", "", b"", 65535, 70000, True]
 ODD_PORTS: list[Any] = ["http", -1, "-1", 2**80, "65536", "٣"]
 KINDS = [(0, 0), (socket.SOCK_STREAM, 0), (socket.SOCK_DGRAM, 0), (socket.SOCK_STREAM, 6), (socket.SOCK_STREAM, 17)]
 FLAGS = [0, socket.AI_PASSIVE, socket.AI_NUMERICHOST, socket.AI_CANONNAME, socket.AI_ADDRCONFIG | socket.AI_V4MAPPED]
 
 
-def outcome(call: Callable[[], Any]) -> Any:
+def outcome(call: Callable[..., Any], *args: Any) -> Any:
     """What a call returns, or the type and the text of what it raises."""
     try:
-        return call()
+        return call(*args)
     except Exception as exc:
         return type(exc), str(exc)
+
+
+def asked(loop: asyncio.AbstractEventLoop, host: Any, port: Any, family: int, kind: int, proto: int, flags: int) -> Any:
+    return loop.run_until_complete(loop.getaddrinfo(host, port, family=family, type=kind, proto=proto, flags=flags))
 
 
 def queries() -> Iterator[tuple[Any, Any, int, int, int, int]]:
@@ -52,14 +77,7 @@ def queries() -> Iterator[tuple[Any, Any, int, int, int, int]]:
 class TestGetaddrinfo:
     def test_gives_what_the_socket_module_gives(self, loop: asyncio.AbstractEventLoop) -> None:
         for query in queries():
-            host, port, family, kind, proto, flags = query
-            expected = outcome(lambda query=query: NAMES(*query))
-            got = outcome(
-                lambda q=query: loop.run_until_complete(
-                    loop.getaddrinfo(q[0], q[1], family=q[2], type=q[3], proto=q[4], flags=q[5])
-                )
-            )
-            assert got == expected, query
+            assert outcome(asked, loop, *query) == outcome(NAMES, *query), query
 
     def test_looks_names_up(self, loop: asyncio.AbstractEventLoop) -> None:
         got = loop.run_until_complete(loop.getaddrinfo("localhost", "http", type=socket.SOCK_STREAM))
@@ -77,14 +95,14 @@ class TestGetaddrinfo:
     ) -> None:
         monkeypatch.setattr(socket, "getaddrinfo", lambda host, *_: [f"fake {host}"])
         for host in ("127.0.0.1", "name.invalid"):
-            assert loop.run_until_complete(loop.getaddrinfo(host, 80)) == [f"fake {host}"]
+            assert asked(loop, host, 80, 0, 0, 0, 0) == [f"fake {host}"]
 
     @pytest.mark.parametrize("slow", [True, False])
     def test_logs_in_debug_mode(
         self, loop: asyncio.AbstractEventLoop, caplog: pytest.LogCaptureFixture, slow: bool
     ) -> None:
         loop.set_debug(True)
-        loop.slow_callback_duration = 0.0 if slow else 1000.0  # type: ignore[attr-defined]
+        loop.slow_callback_duration = 0.0 if slow else 1000.0
         with caplog.at_level(logging.DEBUG, "asyncio"):
             loop.run_until_complete(loop.getaddrinfo("localhost", 80, type=socket.SOCK_STREAM, proto=6))
         lines = [(record.levelno, record.getMessage()) for record in caplog.records if "address" in record.getMessage()]
@@ -98,10 +116,10 @@ class TestGetaddrinfo:
 class TestGetnameinfo:
     @pytest.mark.parametrize("flags", [0, socket.NI_NUMERICHOST, socket.NI_NUMERICHOST | socket.NI_NUMERICSERV])
     def test_gives_what_the_socket_module_gives(self, loop: asyncio.AbstractEventLoop, flags: int) -> None:
-        for address in (("127.0.0.1", 80), ("::1", 80, 0, 0), ("nonsense", 80), ("127.0.0.1",)):
-            expected = outcome(lambda address=address: socket.getnameinfo(address, flags))
-            got = outcome(lambda address=address: loop.run_until_complete(loop.getnameinfo(address, flags)))
-            assert got == expected
+        addresses: list[Any] = [("127.0.0.1", 80), ("::1", 80, 0, 0), ("nonsense", 80), ("127.0.0.1",)]
+        for address in addresses:
+            got = outcome(lambda: loop.run_until_complete(loop.getnameinfo(address, flags)))  # noqa: B023
+            assert got == outcome(socket.getnameinfo, address, flags)
 
 
 class Resolver:
@@ -162,6 +180,7 @@ class TestLookupThreads:
         self, loop: asyncio.AbstractEventLoop, resolver: Resolver
     ) -> None:
         async def main() -> None:
+            lookups: list[asyncio.Task[Any]]
             lookups = [loop.create_task(loop.getaddrinfo(f"host{n}", 80)) for n in range(100)]
             await asyncio.sleep(0)
             assert await loop.run_in_executor(None, int, "7") == 7
@@ -177,7 +196,7 @@ class TestLookupThreads:
     ) -> None:
         resolver.go.set()
         for n in range(10):
-            assert loop.run_until_complete(loop.getaddrinfo(f"host{n}", 80)) == [f"host{n}"]
+            assert asked(loop, f"host{n}", 80, 0, 0, 0, 0) == [f"host{n}"]
         (thread,) = resolver.threads
         assert thread.name.startswith("weft-dns")
         loop.close()
@@ -196,7 +215,8 @@ class TestLookupThreads:
             await asyncio.wait(tasks)
             assert all(task.cancelled() for task in tasks)
             resolver.go.set()
-            assert await loop.getaddrinfo("good", 80) == ["good"]
+            good: list[Any] = await loop.getaddrinfo("good", 80)
+            assert good == ["good"]
 
         loop.run_until_complete(main())
         gc.collect()
