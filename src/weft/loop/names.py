@@ -96,7 +96,7 @@ class Names(Host):
         port: bytes | str | int | None,
         *,
         family: int = 0,
-        type: int = socket.SOCK_STREAM,
+        type: int = 0,
         proto: int = 0,
         flags: int = 0,
         flowinfo: int = 0,
@@ -218,7 +218,7 @@ def _unless_cancelled(future: asyncio.Future[Any], function: Callable[[], _R]) -
     return lambda: None if future.cancelled() else function()
 
 
-def _needs_no_lookup(host: bytes | str | None, port: object) -> bool:
+def _needs_no_lookup(host: object, port: object) -> bool:
     """Whether ``socket.getaddrinfo(host, port)`` can neither block nor read a file.
 
     Scoped addresses (``fe80::1%eth0``, RFC 4007) count if they are link-local and the interface exists; C libraries

@@ -13,6 +13,7 @@ import asyncio
 import errno
 import logging
 import os
+import select
 import signal
 import subprocess
 import threading
@@ -29,12 +30,6 @@ logger = logging.getLogger("asyncio")
 
 UNKNOWN_STATUS = 255
 """What is reported of a child that somebody else has waited for (asyncio's number)."""
-
-GRACE_TURNS = 16
-"""Turns of the loop between a child's end and the end of ``Process.wait()``, unless the pipes are done sooner.
-
-Enough for a full pipe of 1 MiB in reads of 64 KiB. asyncio waits for the pipes: for ever, if a grandchild holds them.
-"""
 
 BURIAL_SECONDS = 0.1
 """How long ``close`` waits for a child that it killed, where there is no loop any more that would."""
@@ -80,8 +75,9 @@ class PidfdWatch:
     def _on_readable(self) -> None:
         returncode = _collect(self._proc, os.P_PIDFD, self._fd)
         if returncode is not None:
+            on_exit = self._on_exit
             self.close()
-            self._on_exit(returncode)
+            on_exit(returncode)
 
     def send_signal(self, signum: int) -> None:
         if self._fd < 0:
@@ -89,6 +85,7 @@ class PidfdWatch:
         signal.pidfd_send_signal(self._fd, signum)
 
     def detach(self) -> None:
+        self._on_exit = _nobody_cares
         if self._watching:
             self._watching = False
             self._loop._unwatch_reader(self._fd)
@@ -110,7 +107,6 @@ class ThreadWatch:
         self._loop = loop
         self._proc = proc
         self._on_exit = on_exit
-        self._detached = False
         self._thread = threading.Thread(target=self._wait, name=f"weft-waitid-{proc.pid}", daemon=True)
         self._thread.start()
 
@@ -124,8 +120,6 @@ class ThreadWatch:
 
     def _on_dead(self) -> None:
         self._thread.join()
-        if self._detached:
-            return
         returncode = _collect(self._proc, os.P_PID, self._proc.pid)
         if returncode is not None:
             self._on_exit(returncode)
@@ -136,10 +130,14 @@ class ThreadWatch:
         os.kill(self._proc.pid, signum)
 
     def detach(self) -> None:
-        self._detached = True
+        self._on_exit = _nobody_cares
 
     def close(self) -> None:
         self.detach()
+
+
+def _nobody_cares(returncode: int) -> None:
+    """Takes the place of ``on_exit``, which holds the transport, in a watch that has nothing more to say."""
 
 
 def _collect(proc: subprocess.Popen[bytes], idtype: int, ident: int) -> int | None:
@@ -273,8 +271,13 @@ class SubprocessTransport(asyncio.SubprocessTransport):
             self._watch.close()
 
     def _detach(self) -> None:
-        """The loop closes: what happens to the child is not reported any more, and ``close`` must do without a loop."""
+        """The loop closes: no more reports, and ``close`` must do without a loop.
+
+        The cycles of references are cut, so that a transport which nobody holds ends at once, not some time later.
+        """
         self._detached = True
+        for pipe in self._pipes.values():
+            pipe.detach()
         if self._watch is not None:
             self._watch.detach()
 
@@ -326,11 +329,15 @@ class SubprocessTransport(asyncio.SubprocessTransport):
     def _pipe_data_received(self, fd: int, data: bytes) -> None:
         if self._protocol is not None:
             self._call(self._protocol.pipe_data_received, fd, data)
+        if self._returncode is not None:
+            self._call(self._let_waiters_go)  # the protocol may have paused the pipe
 
     def _pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:
         if self._protocol is not None:
             self._call(self._protocol.pipe_connection_lost, fd, exc)
         self._try_finish()
+        if self._returncode is not None:
+            self._call(self._let_waiters_go)
 
     def _process_exited(self, returncode: int) -> None:
         if self._loop.get_debug():
@@ -339,7 +346,7 @@ class SubprocessTransport(asyncio.SubprocessTransport):
         assert self._protocol is not None
         self._call(self._protocol.process_exited)
         self._try_finish()
-        self._loop.call_soon(self._let_waiters_go, GRACE_TURNS)
+        self._call(self._let_waiters_go)
 
     def _try_finish(self) -> None:
         if self._finished or self._returncode is None:
@@ -360,8 +367,8 @@ class SubprocessTransport(asyncio.SubprocessTransport):
     async def _wait(self) -> int:
         """Wait until the child has ended, and return its code. ``asyncio.subprocess.Process`` calls it.
 
-        Unlike asyncio before 3.15 it does not wait for the end of the pipes, which somebody else may hold open
-        (https://github.com/python/cpython/issues/119710).
+        As documented, and unlike older versions of asyncio, it does not wait for the end of pipes that somebody else
+        holds open (https://github.com/python/cpython/issues/119710).
         """
         if self._returncode is not None:
             return self._returncode
@@ -369,10 +376,9 @@ class SubprocessTransport(asyncio.SubprocessTransport):
         self._exit_waiters.append(waiter)
         return await waiter
 
-    def _let_waiters_go(self, turns: int) -> None:
-        if turns and self._exit_waiters:
-            self._loop.call_soon(self._let_waiters_go, turns - 1)
-        else:
+    def _let_waiters_go(self) -> None:
+        """End ``_wait``; if a pipe is about to end by itself, later, so as to keep asyncio's order."""
+        if self._exit_waiters and not any(pipe.is_ending() for pipe in self._pipes.values()):
             self._wake_waiters()
 
     def _wake_waiters(self) -> None:
@@ -388,7 +394,7 @@ class _Pipe(asyncio.Protocol):
         self.name = ("stdin", "stdout", "stderr")[fd]
         self.transport: asyncio.BaseTransport | None = None
         self.disconnected = False
-        self._process = process
+        self._process: SubprocessTransport | None = process
         self._fd = fd
         self._file = file
 
@@ -418,23 +424,42 @@ class _Pipe(asyncio.Protocol):
             else:
                 loop.call_soon(self._file.close)
 
+    def detach(self) -> None:
+        """Let go of the process: the loop closes."""
+        self._process = None
+
+    def is_ending(self) -> bool:
+        """Whether the other side is closed and the transport is going to say so, after what is left in the pipe."""
+        transport = self.transport
+        if self.disconnected or transport is None:
+            return False
+        if transport.is_closing():
+            return True
+        if isinstance(transport, asyncio.ReadTransport) and not transport.is_reading():
+            return False
+        poll = select.poll()
+        poll.register(self._file, 0)  # asks for nothing: POLLHUP and POLLERR come unasked
+        return bool(poll.poll(0))
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport
 
     def data_received(self, data: bytes) -> None:
-        self._process._pipe_data_received(self._fd, data)
+        if self._process is not None:
+            self._process._pipe_data_received(self._fd, data)
 
     def connection_lost(self, exc: Exception | None) -> None:
         if not self.disconnected:
             self.disconnected = True
-            self._process._pipe_connection_lost(self._fd, exc)
+            if self._process is not None:
+                self._process._pipe_connection_lost(self._fd, exc)
 
     def pause_writing(self) -> None:
-        if self._process._protocol is not None:
+        if self._process is not None and self._process._protocol is not None:
             self._process._protocol.pause_writing()
 
     def resume_writing(self) -> None:
-        if self._process._protocol is not None:
+        if self._process is not None and self._process._protocol is not None:
             self._process._protocol.resume_writing()
 
 
