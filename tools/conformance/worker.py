@@ -1,0 +1,150 @@
+"""Runs one module of ``test.test_asyncio`` in this process and writes one JSON line per event to a pipe.
+
+The invariant: a ``start`` line leaves the process before the test runs, so that whoever reads the pipe knows the name of
+a test that hangs or kills the interpreter. Started by ``supervise`` as a plain script, with any CPython >= 3.11:
+
+    python worker.py '{"module": "test_tasks", "target": "stock", "report_fd": 5, "skip": [], ...}'
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import importlib.util
+import json
+import os
+import sys
+import time
+import traceback
+import unittest
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeAlias
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGE = "test.test_asyncio."
+DETAIL_LIMIT = 20_000  # characters of traceback kept per test: enough for a chain of three, small enough for a pipe
+
+ExcInfo: TypeAlias = "tuple[type[BaseException], BaseException, TracebackType] | tuple[None, None, None]"
+
+# The strongest word wins when a test has several (a failing body and a failing clean-up).
+RANK = {"passed": 0, "xfailed": 1, "skipped": 2, "xpassed": 3, "failed": 4, "error": 5}
+
+
+def short_id(test: object) -> str:
+    """``test_tasks.CTask_Tests.test_x``: the unittest id without the package in front."""
+    identifier = getattr(test, "id", None)
+    return str(identifier() if callable(identifier) else test).replace(PACKAGE, "")
+
+
+class Reporter(unittest.TestResult):
+    """A test result that reports each test as it starts and as it ends."""
+
+    def __init__(self, fd: int, loops_made: Any) -> None:
+        super().__init__()
+        self._fd = fd
+        self._loops_made = loops_made
+        self._outcome = "passed"
+        self._details: list[str] = []
+        self._began = 0.0
+        self._loops_before = 0
+
+    def send(self, **event: object) -> None:
+        """Writes one event as a line of JSON."""
+        line = json.dumps(event).encode() + b"\n"
+        while line:
+            line = line[os.write(self._fd, line) :]
+
+    def startTest(self, test: unittest.TestCase) -> None:
+        super().startTest(test)
+        self._outcome, self._details = "passed", []
+        self._loops_before = self._loops_made()
+        self._began = time.monotonic()
+        self.send(event="start", id=short_id(test))
+
+    def stopTest(self, test: unittest.TestCase) -> None:
+        super().stopTest(test)
+        self.send(
+            event="end",
+            id=short_id(test),
+            outcome=self._outcome,
+            detail="\n".join(self._details)[-DETAIL_LIMIT:],
+            seconds=round(time.monotonic() - self._began, 3),
+            loops=self._loops_made() - self._loops_before,
+        )
+
+    def _note(self, outcome: str, detail: str, test: object = None) -> None:
+        if not isinstance(test, unittest.TestCase):  # setUpModule, setUpClass: no test is running
+            self.send(event="fixture", id=short_id(test), outcome=outcome, detail=detail)
+            return
+        if RANK[outcome] > RANK[self._outcome]:
+            self._outcome = outcome
+        self._details.append(detail)
+
+    @staticmethod
+    def _text(err: ExcInfo) -> str:
+        return "".join(traceback.format_exception(*err))
+
+    def addError(self, test: unittest.TestCase, err: Any) -> None:
+        self._note("error", self._text(err), test)
+
+    def addFailure(self, test: unittest.TestCase, err: Any) -> None:
+        self._note("failed", self._text(err), test)
+
+    def addSkip(self, test: unittest.TestCase, reason: str) -> None:
+        self._note("skipped", reason, test)
+
+    def addExpectedFailure(self, test: unittest.TestCase, err: Any) -> None:
+        self._note("xfailed", self._text(err), test)
+
+    def addUnexpectedSuccess(self, test: unittest.TestCase) -> None:
+        self._note("xpassed", "the test is marked as an expected failure, and passed", test)
+
+    def addSubTest(self, test: unittest.TestCase, subtest: unittest.TestCase, err: Any) -> None:
+        if err is not None:
+            self._note("failed", f"{subtest}\n{self._text(err)}", test)
+
+
+def flatten(suite: Any) -> list[unittest.TestCase]:
+    """The tests of a suite in order, without the nesting."""
+    if not isinstance(suite, unittest.TestSuite):
+        return [suite]
+    return [test for part in suite for test in flatten(part)]
+
+
+def selected(module: str, skip: set[str], only: list[str]) -> list[unittest.TestCase]:
+    """The tests of ``module`` that are still to be run, in unittest's order."""
+    from fnmatch import fnmatchcase
+
+    if importlib.util.find_spec(PACKAGE + module) is None:
+        return []  # this version of CPython does not have the module
+    tests = flatten(unittest.defaultTestLoader.loadTestsFromName(PACKAGE + module))
+    return [
+        test
+        for test in tests
+        if (name := short_id(test)) not in skip and (not only or any(fnmatchcase(name, glob) for glob in only))
+    ]
+
+
+def main(order: dict[str, Any]) -> int:
+    """Runs what ``order`` asks for; the exit status says only whether the module could be run to its end."""
+    faulthandler.enable(all_threads=True)
+    fd = int(order["report_fd"])
+    os.set_inheritable(fd, False)
+    sys.path[0] = str(ROOT)
+
+    from test import support  # type: ignore[import-not-found]
+
+    from tools.conformance import targets
+
+    support.use_resources = ["cpu", "walltime", "subprocess", "largefile"]  # not: the network
+    loops_made = targets.install(order["target"])
+    reporter = Reporter(fd, loops_made)
+    tests = selected(order["module"], set(order["skip"]), order["only"])
+    reporter.send(event="plan", ids=[short_id(test) for test in tests])
+    unittest.TestSuite(tests).run(reporter)
+    reporter.send(event="finish")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(json.loads(sys.argv[1])))
