@@ -54,7 +54,7 @@ def plan(python: Interpreter, targets: Sequence[str], options: argparse.Namespac
         chosen, key=lambda name: SLOWEST_FIRST.index(name) if name in SLOWEST_FIRST else len(SLOWEST_FIRST)
     )
     return [
-        Job(python.path, target, module, tuple(options.test or ()), options.limit)
+        Job(python.path, target, module, tuple(options.test or ()), limit=options.limit)
         for module in ordered
         for target in ("stock", *targets)
         if target != "weft+ctask" or module in FOREIGN_TASK_MODULES

@@ -14,7 +14,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -46,13 +46,22 @@ Outcomes: TypeAlias = dict[str, Outcome]
 
 @dataclass(frozen=True)
 class Job:
-    """One module of the test suite, on one interpreter, with one target."""
+    """One module of the test suite, on one interpreter, with one target.
+
+    Attributes:
+        only: Globs over "module.Class.test"; without any, all tests run.
+        without: Globs of tests that do not run.
+        limit: Seconds after which a test counts as hung.
+        package: Where the module is.
+    """
 
     python: str
     target: str
     module: str
     only: Sequence[str] = ()
+    without: Sequence[str] = ()
     limit: float = 60.0
+    package: str = "test.test_asyncio"
 
 
 @dataclass
@@ -87,11 +96,13 @@ class Attempt:
 
 def _start(job: Job, skip: list[str], report_fd: int, output: int, cwd: str) -> subprocess.Popen[bytes]:
     order = {
+        "package": job.package,
         "module": job.module,
         "target": job.target,
         "report_fd": report_fd,
         "skip": skip,
         "only": list(job.only),
+        "without": list(job.without),
     }
     # The flags of CPython's own test runner: no environment, bytes warnings are errors, unbuffered.
     command = [job.python, "-E", "-u", "-bb", "-W", "default", str(WORKER), json.dumps(order)]
@@ -199,7 +210,7 @@ def retry_failed(job: Job, outcomes: Outcomes) -> Outcomes:
     again = [test for test, outcome in outcomes.items() if outcome.word in ("failed", "error")]
     if not again:
         return outcomes
-    second = run_module(Job(job.python, job.target, job.module, again, job.limit))
+    second = run_module(replace(job, only=again))
     repaired = {
         test: Outcome(result.word, outcomes[test].detail, result.seconds, result.loops, retried=True)
         for test, result in second.items()

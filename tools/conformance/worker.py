@@ -16,12 +16,13 @@ import sys
 import time
 import traceback
 import unittest
+from collections.abc import Callable, Mapping
+from fnmatch import fnmatchcase
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeAlias
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGE = "test.test_asyncio."
 DETAIL_LIMIT = 20_000  # characters of traceback kept per test: enough for a chain of three, small enough for a pipe
 
 ExcInfo: TypeAlias = "tuple[type[BaseException], BaseException, TracebackType] | tuple[None, None, None]"
@@ -30,18 +31,19 @@ ExcInfo: TypeAlias = "tuple[type[BaseException], BaseException, TracebackType] |
 RANK = {"passed": 0, "xfailed": 1, "skipped": 2, "xpassed": 3, "failed": 4, "error": 5}
 
 
-def short_id(test: object) -> str:
+def short_id(test: object, package: str) -> str:
     """``test_tasks.CTask_Tests.test_x``: the unittest id without the package in front."""
     identifier = getattr(test, "id", None)
-    return str(identifier() if callable(identifier) else test).replace(PACKAGE, "")
+    return str(identifier() if callable(identifier) else test).replace(f"{package}.", "")
 
 
 class Reporter(unittest.TestResult):
     """A test result that reports each test as it starts and as it ends."""
 
-    def __init__(self, fd: int, loops_made: Any) -> None:
+    def __init__(self, fd: int, package: str, loops_made: Callable[[], int]) -> None:
         super().__init__()
         self._fd = fd
+        self._package = package
         self._loops_made = loops_made
         self._outcome = "passed"
         self._details: list[str] = []
@@ -59,13 +61,13 @@ class Reporter(unittest.TestResult):
         self._outcome, self._details = "passed", []
         self._loops_before = self._loops_made()
         self._began = time.monotonic()
-        self.send(event="start", id=short_id(test))
+        self.send(event="start", id=short_id(test, self._package))
 
     def stopTest(self, test: unittest.TestCase) -> None:
         super().stopTest(test)
         self.send(
             event="end",
-            id=short_id(test),
+            id=short_id(test, self._package),
             outcome=self._outcome,
             detail="\n".join(self._details)[-DETAIL_LIMIT:],
             seconds=round(time.monotonic() - self._began, 3),
@@ -74,7 +76,7 @@ class Reporter(unittest.TestResult):
 
     def _note(self, outcome: str, detail: str, test: object = None) -> None:
         if not isinstance(test, unittest.TestCase):  # setUpModule, setUpClass: no test is running
-            self.send(event="fixture", id=short_id(test), outcome=outcome, detail=detail)
+            self.send(event="fixture", id=short_id(test, self._package), outcome=outcome, detail=detail)
             return
         if RANK[outcome] > RANK[self._outcome]:
             self._outcome = outcome
@@ -111,18 +113,20 @@ def flatten(suite: Any) -> list[unittest.TestCase]:
     return [test for part in suite for test in flatten(part)]
 
 
-def selected(module: str, skip: set[str], only: list[str]) -> list[unittest.TestCase]:
-    """The tests of ``module`` that are still to be run, in unittest's order."""
-    from fnmatch import fnmatchcase
-
-    if importlib.util.find_spec(PACKAGE + module) is None:
+def selected(order: Mapping[str, Any]) -> list[unittest.TestCase]:
+    """The tests of the module that are still to be run, in unittest's order."""
+    package, skip, only, without = order["package"], set(order["skip"]), order["only"], order["without"]
+    name = f"{package}.{order['module']}"
+    if importlib.util.find_spec(name) is None:
         return []  # this version of CPython does not have the module
-    tests = flatten(unittest.defaultTestLoader.loadTestsFromName(PACKAGE + module))
-    return [
-        test
-        for test in tests
-        if (name := short_id(test)) not in skip and (not only or any(fnmatchcase(name, glob) for glob in only))
-    ]
+
+    def wanted(test: str) -> bool:
+        if test in skip or any(fnmatchcase(test, glob) for glob in without):
+            return False
+        return not only or any(fnmatchcase(test, glob) for glob in only)
+
+    tests = flatten(unittest.defaultTestLoader.loadTestsFromName(name))
+    return [test for test in tests if wanted(short_id(test, package))]
 
 
 def main(order: dict[str, Any]) -> int:
@@ -138,9 +142,9 @@ def main(order: dict[str, Any]) -> int:
 
     support.use_resources = ["cpu", "walltime", "subprocess", "largefile"]  # not: the network
     loops_made = targets.install(order["target"])
-    reporter = Reporter(fd, loops_made)
-    tests = selected(order["module"], set(order["skip"]), order["only"])
-    reporter.send(event="plan", ids=[short_id(test) for test in tests])
+    reporter = Reporter(fd, order["package"], loops_made)
+    tests = selected(order)
+    reporter.send(event="plan", ids=[short_id(test, order["package"]) for test in tests])
     unittest.TestSuite(tests).run(reporter)
     reporter.send(event="finish")
     return 0
