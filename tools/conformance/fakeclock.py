@@ -77,8 +77,11 @@ def test_loop_class(loop: type[Any]) -> type[Any]:
             return handle
 
         def _run_once(self) -> None:
-            self.call_soon(self.stop)
-            self.run_forever()
+            run_once(self)
+
+        @property
+        def _ready(self) -> range:
+            return range(self._ready_count)
 
         def close(self) -> None:
             super().close()
@@ -92,12 +95,26 @@ def test_loop_class(loop: type[Any]) -> type[Any]:
     return TestLoop
 
 
+def run_once(loop: Any) -> None:
+    """One turn, for tests that call the stock loop's ``_run_once()``: what ``utils.run_once()`` does by public means."""
+    loop.call_soon(loop.stop)
+    loop.run_forever()
+
+
+class Unregistered:
+    """A selector that watches nothing; the repr of a stock transport asks the loop's for its state."""
+
+    def get_key(self, fd: int) -> Any:
+        raise KeyError(fd)
+
+
 class Descriptors:
     """The part that records who watches which descriptor instead of watching it, for the tests of stock transports."""
 
     def __init__(self, **options: Any) -> None:
         self.readers: dict[int, asyncio.Handle] = {}
         self.writers: dict[int, asyncio.Handle] = {}
+        self._selector = Unregistered()
         self.reset_counters()
         super().__init__(**options)
         self._transports: Any = weakref.WeakValueDictionary()

@@ -17,10 +17,13 @@ import asyncio.unix_events
 import importlib
 import importlib.util
 import sys
+import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from unittest import mock
+
+from tools.conformance import fakeclock
 
 ROOT = Path(__file__).resolve().parents[2]
 TARGETS = ("stock", "uvloop", "weft", "weft+ctask")
@@ -30,14 +33,14 @@ CHILD_PREFIX = (
 
 # The names under which asyncio offers a loop class that tests instantiate.
 LOOP_NAMES: tuple[tuple[Any, str], ...] = (
-    (asyncio, "BaseEventLoop"),
     (asyncio, "SelectorEventLoop"),
     (asyncio, "EventLoop"),
-    (asyncio.base_events, "BaseEventLoop"),
     (asyncio.unix_events, "SelectorEventLoop"),
     (asyncio.unix_events, "EventLoop"),
     (asyncio.unix_events, "_UnixSelectorEventLoop"),
 )
+# The abstract class, which some tests complete with mocks.
+BASE_NAMES: tuple[tuple[Any, str], ...] = ((asyncio, "BaseEventLoop"), (asyncio.base_events, "BaseEventLoop"))
 # The policy class whose ``_loop_factory`` makes ``asyncio.new_event_loop()``: the name until 3.13, and since 3.14.
 POLICY_NAMES = ("_UnixDefaultEventLoopPolicy", "_DefaultEventLoopPolicy")
 TASK_NAMES: tuple[tuple[Any, str], ...] = ((asyncio, "Task"), (asyncio.tasks, "Task"), (asyncio.tasks, "_CTask"))
@@ -81,12 +84,18 @@ def redirect(target: str) -> None:
     for owner, name in LOOP_NAMES:
         if hasattr(owner, name):
             setattr(owner, name, loop)
+    base = type("BaseLoop", (loop,), {"_run_once": fakeclock.run_once})
+    for owner, name in BASE_NAMES:
+        setattr(owner, name, base)
     for name in POLICY_NAMES:
         policy = getattr(asyncio.unix_events, name, None)
         if policy is not None:
             policy._loop_factory = loop
     if target == "weft":
         task = importlib.import_module("weft").Task
+        # What the stock loop makes, in the tests of its own insides, stays stock.
+        view = types.SimpleNamespace(**vars(asyncio.tasks))
+        setattr(asyncio.base_events, "tasks", view)  # noqa: B010 - not a name to assign to, for the type checker
         for owner, name in TASK_NAMES:
             setattr(owner, name, task)
         factory = getattr(asyncio.tasks, "create_eager_task_factory", None)
@@ -134,6 +143,8 @@ def mirror_patches(target: str) -> None:
             for module, attribute, _ in places:
                 setattr(module, attribute, getattr(owner, attribute))
             undo[id(self)] = places
+            if self.attribute == "signal":
+                result.set_wakeup_fd.return_value = -1  # as the real one: none was set before
         return result
 
     def __exit__(self: Any, *exc: Any) -> Any:
@@ -149,8 +160,6 @@ def replace_test_loop(target: str) -> None:
     """Puts the target's fake-time loop in the place of the tests' own; where there is none, such tests are skipped."""
     utils: Any = importlib.import_module("test.test_asyncio.utils")
     if package(target) == "weft":
-        from tools.conformance import fakeclock
-
         utils.TestLoop = fakeclock.test_loop_class(loop_class(target))
         return
 

@@ -8,10 +8,13 @@ a test that hangs or kills the interpreter. Started by ``supervise`` as a plain 
 
 from __future__ import annotations
 
+import errno
 import faulthandler
 import importlib.util
+import ipaddress
 import json
 import os
+import socket
 import sys
 import time
 import traceback
@@ -129,9 +132,29 @@ def selected(order: Mapping[str, Any]) -> list[unittest.TestCase]:
     return [test for test in tests if wanted(short_id(test, package))]
 
 
+def stay_local(event: str, args: tuple[Any, ...]) -> None:
+    """An audit hook: what would leave this machine fails, as it does on a machine without a network."""
+    if event in ("socket.connect", "socket.sendto", "socket.sendmsg"):
+        address = literal(args[1][0]) if isinstance(args[1], tuple) else None
+        if address is not None and not (address.is_loopback or address.is_unspecified or address.is_link_local):
+            raise OSError(errno.ENETUNREACH, os.strerror(errno.ENETUNREACH))
+    elif event == "socket.getaddrinfo":
+        if args[0] not in (None, "", b"", "localhost", b"localhost") and literal(args[0]) is None:
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+
+def literal(host: Any) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """The address that ``host`` spells, or None when it is a name."""
+    try:
+        return ipaddress.ip_address((host.decode() if isinstance(host, bytes) else host).partition("%")[0])
+    except (ValueError, AttributeError):
+        return None
+
+
 def main(order: dict[str, Any]) -> int:
     """Runs what ``order`` asks for; the exit status says only whether the module could be run to its end."""
     faulthandler.enable(all_threads=True)
+    sys.addaudithook(stay_local)
     fd = int(order["report_fd"])
     os.set_inheritable(fd, False)
     sys.path[0] = str(ROOT)
@@ -143,9 +166,10 @@ def main(order: dict[str, Any]) -> int:
     support.use_resources = ["cpu", "walltime", "subprocess", "largefile"]  # not: the network
     loops_made = targets.install(order["target"])
     reporter = Reporter(fd, order["package"], loops_made)
-    tests = selected(order)
-    reporter.send(event="plan", ids=[short_id(test, order["package"]) for test in tests])
-    unittest.TestSuite(tests).run(reporter)
+    # The suite is the only one to hold the tests: it lets go of each when it has run, and of the loops they hold.
+    suite = unittest.TestSuite(selected(order))
+    reporter.send(event="plan", ids=[short_id(test, order["package"]) for test in suite])
+    suite.run(reporter)
     reporter.send(event="finish")
     return 0
 
