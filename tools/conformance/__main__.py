@@ -100,7 +100,7 @@ class Session:
             return
         print(f"Python {python.version} ({python.path}): {', '.join(targets)}", file=sys.stderr)
         results = execute(plan(python, [name for name in targets if name != "stock"], self.options), self.options.jobs)
-        kept = {target: self.compare(python, target, results) for target in targets}
+        kept = {target: self.compare(python, target, results) for target in targets if target in results}
         self.json[python.version] = kept
         if self.options.save:
             plain = {

@@ -134,20 +134,22 @@ def selected(order: Mapping[str, Any]) -> list[unittest.TestCase]:
 
 def stay_local(event: str, args: tuple[Any, ...]) -> None:
     """An audit hook: what would leave this machine fails, as it does on a machine without a network."""
-    if event in ("socket.connect", "socket.sendto", "socket.sendmsg"):
-        address = literal(args[1][0]) if isinstance(args[1], tuple) else None
+    if event in ("socket.connect", "socket.sendto", "socket.sendmsg") and isinstance(args[1], tuple):
+        address = literal(args[1][0])
         if address is not None and not (address.is_loopback or address.is_unspecified or address.is_link_local):
             raise OSError(errno.ENETUNREACH, os.strerror(errno.ENETUNREACH))
-    elif event == "socket.getaddrinfo":
-        if args[0] not in (None, "", b"", "localhost", b"localhost") and literal(args[0]) is None:
-            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+    elif event == "socket.getaddrinfo" and literal(args[0]) is None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
 
 def literal(host: Any) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """The address that ``host`` spells, or None when it is a name."""
+    """The address that ``host`` spells (this machine's, where it is empty or "localhost"), None for another name."""
+    text = host.decode() if isinstance(host, bytes) else host
+    if not isinstance(text, str) or text in ("", "localhost"):
+        return ipaddress.IPv4Address("127.0.0.1")
     try:
-        return ipaddress.ip_address((host.decode() if isinstance(host, bytes) else host).partition("%")[0])
-    except (ValueError, AttributeError):
+        return ipaddress.ip_address(text.partition("%")[0])
+    except ValueError:
         return None
 
 
