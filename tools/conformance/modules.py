@@ -1,0 +1,54 @@
+"""Which modules of ``test.test_asyncio`` are run; a module that an interpreter does not have is left out there.
+
+Not listed: Windows and proactor modules, and ``test_protocols``/``test_transports``, which only look at abstract classes.
+"""
+
+from __future__ import annotations
+
+MODULES: tuple[str, ...] = (
+    "test_base_events",
+    "test_buffered_proto",
+    "test_context",
+    "test_eager_task_factory",
+    "test_events",
+    "test_free_threading",
+    "test_futures",
+    "test_futures2",
+    "test_graph",
+    "test_locks",
+    "test_pep492",
+    "test_queues",
+    "test_runners",
+    "test_selector_events",
+    "test_sendfile",
+    "test_server",
+    "test_sock_lowlevel",
+    "test_ssl",
+    "test_sslproto",
+    "test_staggered",
+    "test_streams",
+    "test_subprocess",
+    "test_taskgroups",
+    "test_tasks",
+    "test_threads",
+    "test_timeouts",
+    "test_unix_events",
+    "test_waitfor",
+)
+
+# The modules whose classes are parametrised by the Task class: they are run a second time with the interpreter's own
+# C Task on the target's loop, because a loop has to drive Task classes that are not its own.
+FOREIGN_TASK_MODULES: tuple[str, ...] = ("test_eager_task_factory", "test_futures2", "test_tasks")
+
+# Slowest first, measured on stock asyncio, so that a run on several processors ends evenly.
+SLOWEST_FIRST: tuple[str, ...] = ("test_events", "test_ssl", "test_subprocess", "test_tasks", "test_sslproto")
+
+# What ``make test`` leaves out, for it is to take less than two minutes with its baseline: the second and third copy of
+# tests that CPython runs once per selector and once per child watcher, which on our one driver are the same test.
+QUICK_WITHOUT: tuple[str, ...] = (
+    "*.PollEventLoopTests.*",
+    "*.SelectEventLoopTests.*",
+    "test_subprocess.SubprocessFastWatcherTests.*",
+    "test_subprocess.SubprocessSafeWatcherTests.*",
+    "test_subprocess.SubprocessThreadedWatcherTests.*",
+)
