@@ -67,8 +67,8 @@ CONTENDERS = {
         Contender("asyncio", "import asyncio\nasyncio.run(main())"),
         Contender("uvloop", "import uvloop\nuvloop.run(main())"),
         Contender("rloop", RUN_BY_FACTORY.format("rloop")),
-        Contender("zuvloop", RUN_BY_FACTORY.format("zuvloop"), since=(3, 14)),
-        Contender("rsloop", RUN_BY_FACTORY.format("rsloop"), since=(3, 14)),
+        Contender("zuvloop", "import zuvloop\nzuvloop.run(main())", since=(3, 14)),
+        Contender("rsloop", "import rsloop\nrsloop.run(main())"),
         Contender("weft", "import weft\nweft.run(main())"),
     )
 }

@@ -33,8 +33,13 @@ PR_SET_PDEATHSIG = 1  # prctl(2)
 class Serving:
     """A server that runs: the process, and the address it printed."""
 
-    pid: int
+    process: subprocess.Popen[bytes]
     address: dict[str, Any]
+
+    @property
+    def pid(self) -> int:
+        """The number of the process."""
+        return self.process.pid
 
 
 @contextlib.contextmanager
@@ -59,7 +64,7 @@ def serving(command: Sequence[str | Path], *, core: int | None = None) -> Iterat
             line = process.stdout.readline()
             if not line:
                 raise RuntimeError(f"the server ended with status {process.wait()} before it was ready: {command}")
-            yield Serving(process.pid, json.loads(line))
+            yield Serving(process, json.loads(line))
         finally:
             process.kill()
 

@@ -27,6 +27,8 @@ Body = Callable[[int], Awaitable[None]]
 
 NANOSECONDS = (Metric("ns", "ns"),)
 
+BODIES: dict[str, tuple[Body, int]] = {}  # case name to body and batch, for ``bench.instructions``
+
 
 def timed(
     name: str,
@@ -51,6 +53,7 @@ def timed(
                 os.sched_setaffinity(0, {machine.cores()[0]})
             return {"ns": CONTENDERS[contender].run(nanoseconds_per_operation(body, budget, batch))}
 
+        BODIES[name] = body, batch
         register(Case(name, title, paragraph(body), NANOSECONDS, measure, seconds, quick, target))
         return body
 
@@ -70,16 +73,16 @@ async def nanoseconds_per_operation(body: Body, budget: float, batch: int = 1) -
 
 async def _calibrate(body: Body, batch: int) -> int:
     """A count whose block lasts at least ``BLOCK_SECONDS``; running up to it also warms the caches."""
-    count = _multiple(FIRST_COUNT, batch)
+    count = multiple_of_batch(FIRST_COUNT, batch)
     while True:
         elapsed = await _time(body, count) / 1e9
         if elapsed >= BLOCK_SECONDS:
             return count
         wanted = int(count * BLOCK_SECONDS * 1.2 / max(elapsed, 1e-6))
-        count = _multiple(min(max(wanted, count + 1), 10 * count), batch)
+        count = multiple_of_batch(min(max(wanted, count + 1), 10 * count), batch)
 
 
-def _multiple(count: int, batch: int) -> int:
+def multiple_of_batch(count: int, batch: int) -> int:
     """``count`` rounded up to a multiple of ``batch``."""
     return -(-count // batch) * batch
 

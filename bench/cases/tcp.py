@@ -23,6 +23,8 @@ FLOOR = "C epoll"
 
 Address = dict[str, Any]
 
+SERVED: dict[str, tuple[str, list[str]]] = {}  # case name to server function and load, for ``bench.instructions``
+
 _kept: list[object] = []  # servers and tasks of the serving process, which only a signal ends
 
 
@@ -169,16 +171,19 @@ def register_echo(
     kind: str, size: int, connections: int, *, target: float | None = None, quick: bool = False, floor: bool = False
 ) -> None:
     """Register one cell: a kind of server, a message size in bytes, a number of connections."""
-    title, words, function = SERVERS[kind]
+    title, words, served = SERVERS[kind]
+    name = f"tcp.{kind}-{size}x{connections}"
+    function = f"{__name__}:{served.__name__}"
+    SERVED[name] = function, ["--size", str(size), "--connections", str(connections)]
 
     def measure(contender: str, seconds: float) -> Sample:
         if contender == FLOOR:
             return echo([str(program("echo_server"))], size, connections, seconds)
-        return echo(python_server(contender, f"{__name__}:{function.__name__}"), size, connections, seconds)
+        return echo(python_server(contender, function), size, connections, seconds)
 
     register(
         Case(
-            f"tcp.{kind}-{size}x{connections}",
+            name,
             f"{title}, {SIZES[size]}, {connections} connection{'s' if connections > 1 else ''}",
             HOW.format(server=words),
             METRICS,
