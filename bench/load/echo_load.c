@@ -1,0 +1,328 @@
+/* The load generator of the echo benchmarks: N connections, each of which sends a message, waits for all of it to
+ * come back, and sends the next (closed loop), on one thread with epoll.
+ *
+ * Its one invariant: only messages that were wholly answered between the end of the warm-up and the end of the
+ * window are counted, and the processor time of the server is read at exactly these two moments.
+ * The first answer of each connection is compared byte by byte, so a server that does not echo is found out.
+ * Called by bench/cases/tcp.py; prints one JSON object, or a message on standard error and exit status 1.
+ *
+ * Usage: echo_load --port P | --unix PATH  [--connections N] [--size BYTES] [--warmup-ms T] [--duration-ms T]
+ *                  [--messages N] [--pid SERVER] [--core K]
+ * The window ends after --duration-ms, or after --messages when that is given and comes first.
+ */
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <errno.h>
+#include <getopt.h>
+#include <netinet/tcp.h>
+#include <sched.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+enum {
+    EVENTS = 1024,
+    STALL_MS = 5000,     /* no answer for so long: the server hangs, and says so */
+    SUB_BITS = 6,        /* latency buckets per power of two: 2^6, hence 1.6 % wide */
+    BUCKETS = 64 << SUB_BITS,
+};
+
+struct options {
+    const char *unix_path;
+    int port, connections, core;
+    size_t size;
+    uint64_t warmup_ns, duration_ns, messages;
+    pid_t pid;
+};
+
+struct connection {
+    int fd;
+    int checked;
+    size_t sent, received;
+    uint64_t started_ns;
+};
+
+struct server_cpu {
+    uint64_t total_ns; /* exact, from the CPU clock of the process */
+    uint64_t user_ticks, system_ticks;
+};
+
+static char *message, *incoming;
+static uint64_t histogram[BUCKETS];
+
+static void fail(const char *what)
+{
+    fprintf(stderr, "echo_load: %s: %s\n", what, errno ? strerror(errno) : "protocol error");
+    exit(1);
+}
+
+static uint64_t clock_ns(clockid_t clock)
+{
+    struct timespec now;
+    if (clock_gettime(clock, &now) != 0)
+        return 0;
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+/* Log-linear buckets, as in HdrHistogram: exact below 64 ns, then 64 per power of two. */
+static unsigned bucket_of(uint64_t ns)
+{
+    unsigned shift;
+    if (ns < (1u << SUB_BITS))
+        return (unsigned)ns;
+    shift = 63 - (unsigned)__builtin_clzll(ns) - SUB_BITS;
+    return ((shift + 1) << SUB_BITS) + (unsigned)((ns >> shift) & ((1u << SUB_BITS) - 1));
+}
+
+static double bucket_middle(unsigned bucket)
+{
+    unsigned shift = bucket >> SUB_BITS;
+    if (shift == 0)
+        return bucket;
+    return ((double)((1u << SUB_BITS) + (bucket & ((1u << SUB_BITS) - 1))) + 0.5) * (double)(1ull << (shift - 1));
+}
+
+static double quantile_us(double share, uint64_t count)
+{
+    uint64_t seen = 0, wanted = (uint64_t)(share * (double)count);
+    for (unsigned bucket = 0; bucket < BUCKETS; bucket++) {
+        seen += histogram[bucket];
+        if (seen > wanted)
+            return bucket_middle(bucket) / 1e3;
+    }
+    return 0;
+}
+
+/* The process clock is exact but one number; /proc/PID/stat says how it splits (proc_pid_stat(5), fields 14, 15). */
+static struct server_cpu server_cpu(pid_t pid)
+{
+    struct server_cpu cpu = {0, 0, 0};
+    char path[64], text[1024], *rest;
+    clockid_t clock;
+    unsigned long user, system;
+    FILE *file;
+    size_t length;
+    if (pid == 0)
+        return cpu;
+    if (clock_getcpuclockid(pid, &clock) == 0)
+        cpu.total_ns = clock_ns(clock);
+    snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+    file = fopen(path, "r");
+    if (file == NULL)
+        return cpu;
+    length = fread(text, 1, sizeof text - 1, file);
+    fclose(file);
+    text[length] = 0;
+    rest = strrchr(text, ')'); /* the name may hold spaces */
+    if (rest && sscanf(rest + 2, "%*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &user, &system) == 2) {
+        cpu.user_ticks = user;
+        cpu.system_ticks = system;
+    }
+    return cpu;
+}
+
+static int connect_once(const struct options *options)
+{
+    int fd, one = 1;
+    if (options->unix_path) {
+        struct sockaddr_un address = {.sun_family = AF_UNIX};
+        strncpy(address.sun_path, options->unix_path, sizeof address.sun_path - 1);
+        fd = socket(AF_UNIX, SOCK_STREAM, 0);
+        if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof address) != 0)
+            fail("connect");
+        return fd;
+    }
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)options->port)};
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    fd = socket(AF_INET, SOCK_STREAM, 0);
+    if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof address) != 0)
+        fail("connect");
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    return fd;
+}
+
+static void watch(int epoll, struct connection *connection, uint32_t events, int operation)
+{
+    struct epoll_event event = {.events = events, .data.ptr = connection};
+    if (epoll_ctl(epoll, operation, connection->fd, &event) != 0)
+        fail("epoll_ctl");
+}
+
+/* Send what is left of the message; true when none is. A full socket buffer is waited for by the caller. */
+static int send_rest(const struct options *options, struct connection *connection)
+{
+    while (connection->sent < options->size) {
+        ssize_t n = send(connection->fd, message + connection->sent, options->size - connection->sent,
+                         MSG_DONTWAIT | MSG_NOSIGNAL);
+        if (n < 0 && (errno == EAGAIN || errno == EINTR))
+            return 0;
+        if (n < 0)
+            fail("send");
+        connection->sent += (size_t)n;
+    }
+    return 1;
+}
+
+static void start_message(const struct options *options, int epoll, struct connection *connection, uint64_t now)
+{
+    connection->sent = connection->received = 0;
+    connection->started_ns = now;
+    if (!send_rest(options, connection))
+        watch(epoll, connection, EPOLLIN | EPOLLOUT, EPOLL_CTL_MOD);
+}
+
+/* Receive; true when the whole message has come back. */
+static int receive(const struct options *options, struct connection *connection)
+{
+    ssize_t n = recv(connection->fd, incoming, options->size - connection->received, MSG_DONTWAIT);
+    if (n < 0 && (errno == EAGAIN || errno == EINTR))
+        return 0;
+    if (n <= 0) {
+        if (n == 0)
+            errno = ECONNRESET;
+        fail("recv");
+    }
+    if (!connection->checked && memcmp(incoming, message + connection->received, (size_t)n) != 0) {
+        errno = 0;
+        fail("the answer is not what was sent");
+    }
+    connection->received += (size_t)n;
+    if (connection->received < options->size)
+        return 0;
+    connection->checked = 1;
+    return 1;
+}
+
+static struct options parse(int argc, char **argv)
+{
+    struct options options = {.connections = 1, .core = -1, .size = 64, .messages = UINT64_MAX};
+    static const struct option names[] = {
+        {"port", 1, 0, 'p'},      {"unix", 1, 0, 'u'},        {"connections", 1, 0, 'c'}, {"size", 1, 0, 's'},
+        {"warmup-ms", 1, 0, 'w'}, {"duration-ms", 1, 0, 'd'}, {"messages", 1, 0, 'm'},    {"pid", 1, 0, 'i'},
+        {"core", 1, 0, 'k'},      {0, 0, 0, 0},
+    };
+    int which;
+    options.warmup_ns = 200 * 1000000ull;
+    options.duration_ns = 1000 * 1000000ull;
+    while ((which = getopt_long(argc, argv, "", names, NULL)) != -1) {
+        switch (which) {
+        case 'p': options.port = atoi(optarg); break;
+        case 'u': options.unix_path = optarg; break;
+        case 'c': options.connections = atoi(optarg); break;
+        case 's': options.size = (size_t)atol(optarg); break;
+        case 'w': options.warmup_ns = strtoull(optarg, NULL, 10) * 1000000ull; break;
+        case 'd': options.duration_ns = strtoull(optarg, NULL, 10) * 1000000ull; break;
+        case 'm': options.messages = strtoull(optarg, NULL, 10); break;
+        case 'i': options.pid = (pid_t)atoi(optarg); break;
+        case 'k': options.core = atoi(optarg); break;
+        default: exit(2);
+        }
+    }
+    if ((options.port == 0 && options.unix_path == NULL) || options.connections < 1 || options.size < 1) {
+        fprintf(stderr, "echo_load: --port or --unix, and at least one connection and one byte, are needed\n");
+        exit(2);
+    }
+    return options;
+}
+
+static void settle_in(const struct options *options)
+{
+    struct rlimit files;
+    if (options->core >= 0) {
+        cpu_set_t cores;
+        CPU_ZERO(&cores);
+        CPU_SET(options->core, &cores);
+        sched_setaffinity(0, sizeof cores, &cores);
+    }
+    if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
+        files.rlim_cur = files.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &files);
+    }
+    message = malloc(options->size);
+    incoming = malloc(options->size);
+    if (message == NULL || incoming == NULL)
+        fail("malloc");
+    for (size_t i = 0; i < options->size; i++)
+        message[i] = (char)('!' + i % 89);
+}
+
+static void report(const struct options *options, uint64_t messages, uint64_t elapsed, uint64_t own_ns,
+                   struct server_cpu before, struct server_cpu after)
+{
+    double count = messages ? (double)messages : 1;
+    double total = (double)(after.total_ns - before.total_ns) / 1e3;
+    double user = (double)(after.user_ticks - before.user_ticks);
+    double system = (double)(after.system_ticks - before.system_ticks);
+    double share = user + system > 0 ? user / (user + system) : 0;
+    printf("{\"messages\": %llu, \"seconds\": %.6f, \"p50_us\": %.2f, \"p99_us\": %.2f, \"load_busy\": %.3f",
+           (unsigned long long)messages, (double)elapsed / 1e9, quantile_us(0.50, messages),
+           quantile_us(0.99, messages), (double)own_ns / (double)elapsed);
+    if (options->pid)
+        printf(", \"cpu_us\": %.4f, \"user_us\": %.4f, \"system_us\": %.4f, \"server_busy\": %.3f", total / count,
+               total * share / count, total * (1 - share) / count, total * 1e3 / (double)elapsed);
+    printf("}\n");
+}
+
+int main(int argc, char **argv)
+{
+    struct options options = parse(argc, argv);
+    struct epoll_event events[EVENTS];
+    struct connection *connections = calloc((size_t)options.connections, sizeof *connections);
+    struct server_cpu before, after;
+    uint64_t start, now, end, window_start = 0, own_start = 0, counted = 0;
+    int epoll = epoll_create1(0);
+    settle_in(&options);
+    if (epoll < 0 || connections == NULL)
+        fail("epoll_create1");
+    for (int i = 0; i < options.connections; i++) {
+        connections[i].fd = connect_once(&options);
+        watch(epoll, &connections[i], EPOLLIN, EPOLL_CTL_ADD);
+    }
+    start = clock_ns(CLOCK_MONOTONIC);
+    for (int i = 0; i < options.connections; i++)
+        start_message(&options, epoll, &connections[i], start);
+    now = start;
+    end = start + options.warmup_ns;
+    before = server_cpu(0);
+    for (;;) {
+        if (window_start == 0 && now >= end) { /* warm: the window opens */
+            before = server_cpu(options.pid);
+            own_start = clock_ns(CLOCK_PROCESS_CPUTIME_ID);
+            window_start = now = clock_ns(CLOCK_MONOTONIC);
+            end = window_start + options.duration_ns;
+        } else if (window_start != 0 && (now >= end || counted >= options.messages)) {
+            break;
+        }
+        int ready = epoll_wait(epoll, events, EVENTS, STALL_MS);
+        if (ready < 0 && errno == EINTR)
+            continue;
+        if (ready <= 0) {
+            errno = ready == 0 ? ETIMEDOUT : errno;
+            fail("waiting for answers");
+        }
+        for (int i = 0; i < ready; i++) {
+            struct connection *connection = events[i].data.ptr;
+            if ((events[i].events & EPOLLOUT) && send_rest(&options, connection))
+                watch(epoll, connection, EPOLLIN, EPOLL_CTL_MOD);
+            if ((events[i].events & ~(uint32_t)EPOLLOUT) == 0 || !receive(&options, connection))
+                continue;
+            now = clock_ns(CLOCK_MONOTONIC);
+            if (window_start != 0 && connection->started_ns >= window_start) {
+                histogram[bucket_of(now - connection->started_ns)]++;
+                counted++;
+            }
+            start_message(&options, epoll, connection, now);
+        }
+        now = clock_ns(CLOCK_MONOTONIC);
+    }
+    after = server_cpu(options.pid);
+    report(&options, counted, now - window_start, clock_ns(CLOCK_PROCESS_CPUTIME_ID) - own_start, before, after);
+    return 0;
+}
