@@ -19,6 +19,7 @@ cdef class Channel(Sink):
     cdef bint is_started
     cdef bint is_made
     cdef object __weakref__
+    cdef dict __dict__
 
     cdef int attach(self, Scheduler loop, object owner, object protocol, object extra, object server) except -1
     cdef int begin(self, object waiter) except -1

@@ -19,6 +19,10 @@ from cython.cimports.weft._core.stream import fill_names
 HEADER_SIZE = cython.declare(cython.Py_ssize_t, 8)
 
 
+class DatagramFace(asyncio.Transport, asyncio.DatagramTransport):
+    """What ``isinstance`` sees: asyncio's own datagram transport is both."""
+
+
 class DatagramTransport(FlowChannel):
     """A datagram socket; see :class:`asyncio.DatagramTransport`.
 
@@ -45,7 +49,7 @@ class DatagramTransport(FlowChannel):
 
     @property
     def __class__(self):
-        return asyncio.DatagramTransport
+        return DatagramFace
 
     @property
     def _address(self):

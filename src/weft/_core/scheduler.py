@@ -58,6 +58,11 @@ class Scheduler:
         """Whether debug mode is on."""
         return self.debug
 
+    @property
+    def _ready_count(self):
+        """How many callbacks are ready to run."""
+        return self.ring.count
+
     def time(self) -> float:
         """The loop's clock in seconds: CLOCK_MONOTONIC, as :func:`time.monotonic`."""
         return to_seconds(self._driver.read_clock())

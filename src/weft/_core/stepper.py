@@ -59,7 +59,9 @@ RESULT = cython.declare(object, _asyncio.Future.result)
 ADD_DONE_CALLBACK = cython.declare(object, _asyncio.Future.add_done_callback)
 BLOCKING = cython.declare(object, _asyncio.Future.__dict__["_asyncio_future_blocking"])
 LOOP = cython.declare(object, _asyncio.Future.__dict__["_loop"])
+STATE = cython.declare(object, _asyncio.Future.__dict__["_state"])
 # SAFETY: the module holds the descriptors, so their C functions stay valid.
+get_state = cython.declare(getter, weft_getter(cython.cast(cython.pointer(PyObject), STATE)))
 get_blocking = cython.declare(getter, weft_getter(cython.cast(cython.pointer(PyObject), BLOCKING)))
 set_blocking = cython.declare(setter, weft_setter(cython.cast(cython.pointer(PyObject), BLOCKING)))
 get_loop = cython.declare(getter, weft_getter(cython.cast(cython.pointer(PyObject), LOOP)))
@@ -160,8 +162,8 @@ class Stepper(Runnable):
     def step(self, error):
         """Resume the coroutine, by ``error`` where there is one, and act on what it does."""
         coroutine: object = self.coroutine
-        if coroutine is None:
-            raise asyncio.InvalidStateError(f"step of a task that is already done: {self.task!r}, {error!r}")
+        if coroutine is None or not is_pending(self.task):
+            raise asyncio.InvalidStateError(f"step(): already done: {self.task!r}, {error!r}")
         if self.must_cancel:
             if not isinstance(error, CancelledError):
                 error = self.task._make_cancelled_error()
@@ -368,6 +370,16 @@ def is_stock(future: object) -> cython.bint:
     return Py_TYPE(future) == future_type or Py_TYPE(future) == stock_task_type
 
 
+@cython.cfunc
+@cython.inline
+@cython.exceptval(check=False)
+def is_pending(task: object) -> cython.bint:
+    # SAFETY: the getter returns a new reference to one of three interned strings; only its identity is used.
+    state: cython.pointer(PyObject) = get_state(cython.cast(cython.pointer(PyObject), task), cython.NULL)
+    Py_DECREF(state)
+    return state == cython.cast(cython.pointer(PyObject), PENDING)
+
+
 def register_task_type(cls):
     """Tell the stepper of the class ``weft.Task``, which is defined above it."""
     global task_type
@@ -412,6 +424,12 @@ def _step_wrapper_type():
     return found
 
 
+def _pending_state():
+    probe = _StepWrapperProbe()
+    return _asyncio.Future(loop=probe)._state
+
+
+PENDING = cython.declare(object, _pending_state())
 step_wrapper_class = cython.declare(object, _step_wrapper_type())
 step_wrapper_type = cython.declare(
     cython.pointer(PyTypeObject), cython.cast(cython.pointer(PyTypeObject), step_wrapper_class)

@@ -89,6 +89,7 @@ class Task(asyncio.Task):
     def cancel(self, msg=None):
         """Ask the task to end: CancelledError is thrown into its coroutine; see :meth:`asyncio.Task.cancel`."""
         if self.done():
+            self._log_traceback = False  # whoever cancels has given the result up
             return False
         stepper: Stepper = stepper_of(self)
         stepper.cancel_requests += 1

@@ -7,13 +7,12 @@ One invariant: between the two lines that set and reset asyncio's running loop, 
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
 import threading
 import traceback
 import warnings
 import weakref
-from asyncio import events
+from asyncio import coroutines, events
 from asyncio.log import logger
 from collections.abc import AsyncGenerator, Callable
 from typing import Any
@@ -35,7 +34,7 @@ class Lifecycle(Host):
         self._exception_handler: ExceptionHandler | None = None
         self._asyncgens: weakref.WeakSet[AsyncGenerator[Any, Any]] = weakref.WeakSet()
         self._asyncgens_shutdown = False
-        self.set_debug(sys.flags.dev_mode or (not sys.flags.ignore_environment and _debug_wanted()))
+        self.set_debug(coroutines._is_debug_mode())  # type: ignore[attr-defined]
 
     def __repr__(self) -> str:
         return (
@@ -162,18 +161,10 @@ class Lifecycle(Host):
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         """Report an exception that nothing else catches; an error in the handler itself is logged and goes no further."""
-        try:
-            if self._exception_handler is None:
-                self.default_exception_handler(context)
-            else:
-                self._call_user_handler(self._exception_handler, context)
-        except (SystemExit, KeyboardInterrupt):
-            raise
-        except BaseException:
-            # The last resort: even the logging above failed.
-            logger.error("Exception in default exception handler", exc_info=True)
-
-    def _call_user_handler(self, handler: ExceptionHandler, context: dict[str, Any]) -> None:
+        handler = self._exception_handler
+        if handler is None:
+            self._log_or_give_up(context, "Exception in default exception handler")
+            return
         try:
             # The context of the thing that failed, where it has one: the handler may look at context variables.
             source = context.get("task") or context.get("future") or context.get("handle")
@@ -185,9 +176,18 @@ class Lifecycle(Host):
         except (SystemExit, KeyboardInterrupt):
             raise
         except BaseException as error:
-            self.default_exception_handler(
-                {"message": "Unhandled error in exception handler", "exception": error, "context": context}
+            self._log_or_give_up(
+                {"message": "Unhandled error in exception handler", "exception": error, "context": context},
+                "Exception in default exception handler while handling an unexpected error in custom exception handler",
             )
+
+    def _log_or_give_up(self, context: dict[str, Any], last_words: str) -> None:
+        try:
+            self.default_exception_handler(context)
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException:
+            logger.error(last_words, exc_info=True)
 
     # -- async generators ----------------------------------------------------------------------------------------------
 
@@ -230,7 +230,3 @@ def _stop_when_done(future: asyncio.Future[Any]) -> None:
     if not future.cancelled() and isinstance(future.exception(), SystemExit | KeyboardInterrupt):
         return  # it leaves the loop by itself
     future.get_loop().stop()
-
-
-def _debug_wanted() -> bool:
-    return bool(os.environ.get("PYTHONASYNCIODEBUG"))
