@@ -1,6 +1,7 @@
 cimport cython
 from libc.stdint cimport int64_t
 from weft._core.buffers cimport WriteQueue
+from weft._core.sys.python cimport visitproc
 
 cpdef enum Incoming:
     IN_NONE, IN_SOCKET, IN_PIPE, IN_DATAGRAM, IN_ACCEPT, IN_READY
@@ -50,3 +51,4 @@ cdef class Driver:
     cdef Sink sink_of(self, int fd)
     cdef int close(self) except -1
     cdef int after_fork(self) except -1
+    cdef int traverse(self, visitproc visit, void* data) noexcept

@@ -50,7 +50,7 @@ from cython.cimports.weft._core.sys.linux import (
     weft_wake_write,
     weft_writev,
 )
-from cython.cimports.weft._core.sys.python import Py_DECREF, Py_INCREF, PyErr_CheckSignals, PyObject
+from cython.cimports.weft._core.sys.python import Py_DECREF, Py_INCREF, PyErr_CheckSignals, PyObject, visitproc
 
 EVENTS_PER_WAIT = cython.declare(cython.int, 256)
 # asyncio asks for 256 KiB in each recv(); here the memory is shared by all transports, so it stays in the cache.
@@ -472,4 +472,21 @@ class EpollDriver:
                 events: uint32_t = watch.events
                 watch.events = 0
                 self.control(fd, watch, events)
+        return 0
+
+    def traverse(self, visit, data):
+        seen: cython.int = 0
+        watch: cython.pointer(Watch)
+        fd: cython.int
+        for fd in range(self.capacity):
+            watch = cython.address(self.watches[fd])
+            if watch.sink != cython.NULL and (watch.events or not cython.cast(Sink, watch.sink).is_collectable):
+                seen = visit(watch.sink, data)
+                if seen != 0:
+                    return seen
+        i: cython.Py_ssize_t
+        for i in range(self.unsent_count):
+            seen = visit(self.unsent[i], data)
+            if seen != 0:
+                return seen
         return 0

@@ -1,5 +1,5 @@
 cimport cython
-from weft._core.sys.python cimport PyObject
+from weft._core.sys.python cimport PyObject, visitproc
 
 ctypedef struct Entry:
     PyObject* runnable
@@ -16,3 +16,4 @@ cdef class Ring:
     cdef int push(self, object runnable, PyObject* argument) except -1
     cdef Entry take(self) noexcept
     cdef void clear(self) noexcept
+    cdef int traverse(self, visitproc visit, void* data) noexcept

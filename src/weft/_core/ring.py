@@ -7,7 +7,7 @@ The scheduler is its only user, and always holds the GIL.
 
 import cython
 from cython.cimports.libc.stdlib import calloc, free, malloc
-from cython.cimports.weft._core.sys.python import Py_DECREF, Py_INCREF, Py_XDECREF, PyObject
+from cython.cimports.weft._core.sys.python import Py_DECREF, Py_INCREF, Py_XDECREF, PyObject, visitproc
 
 FIRST_CAPACITY = cython.declare(cython.Py_ssize_t, 256)  # a power of two, as every capacity after it
 
@@ -71,3 +71,15 @@ class Ring:
             # SAFETY: take() handed both references over.
             Py_DECREF(entry.runnable)
             Py_XDECREF(entry.argument)
+
+    def traverse(self, visit, data):
+        """Show the garbage collector what the entries refer to, on behalf of the loop that owns the ring."""
+        i: cython.Py_ssize_t
+        for i in range(self.count):
+            entry: Entry = self.entries[(self.head + i) & self.mask]
+            seen: cython.int = visit(entry.runnable, data)
+            if seen == 0 and entry.argument != cython.NULL:
+                seen = visit(entry.argument, data)
+            if seen != 0:
+                return seen
+        return 0

@@ -6,15 +6,14 @@ from weft._core.sys.python cimport PyObject
 cdef class TaskScheduler(Scheduler)
 
 @cython.final
-@cython.trashcan(True)
 cdef class Stepper(Runnable):
-    cdef TaskScheduler loop
+    cdef PyObject* loop
     cdef object task
     cdef object coroutine
     cdef object context
     cdef object waiting_for
     cdef object cancelled_error
-    cdef Stepper next
+    cdef PyObject* next
     cdef PyObject* previous
     cdef int cancel_requests
     cdef bint must_cancel
@@ -33,7 +32,7 @@ cdef class Stepper(Runnable):
     cdef int end(self) except -1
 
 cdef class TaskScheduler(Scheduler):
-    cdef Stepper first
+    cdef PyObject* first
     cdef object current
     cdef bint is_spawning
     cdef object spawn_context

@@ -26,18 +26,24 @@ from cython.cimports.weft._core.sys.python import (
     PYGEN_NEXT,
     PYGEN_RETURN,
     Py_DECREF,
+    Py_INCREF,
     Py_TYPE,
     PyExceptionInstance_Check,
+    PyObject_GC_UnTrack,
     PyObject,
     PySendResult,
     PyTypeObject,
     getter,
     setter,
+    traverseproc,
+    visitproc,
     weft_add_done_callback,
     weft_call0,
     weft_call_method0,
+    weft_get_traverse,
     weft_getter,
     weft_raise_again,
+    weft_set_traverse,
     weft_setter,
     weft_step,
     weft_take_exception,
@@ -114,7 +120,6 @@ class Stepper(Runnable):
 
     def start(self, loop, coroutine, context):
         """Make the first step ready."""
-        self.loop = loop
         self.coroutine = coroutine
         self.context = context
         loop.link(self)
@@ -124,7 +129,6 @@ class Stepper(Runnable):
     def start_eagerly(self, loop, coroutine, context):
         """Take the first step at once, inside whatever is running now."""
         outer: object = loop.current
-        self.loop = loop
         self.coroutine = coroutine
         self.context = context
         loop.link(self)
@@ -169,7 +173,8 @@ class Stepper(Runnable):
                 error = self.task._make_cancelled_error()
             self.must_cancel = False
         self.waiting_for = None
-        self.loop.enter(self.task)
+        # SAFETY: this stepper is in the registry of that loop, so the loop is alive.
+        cython.cast(TaskScheduler, self.loop).enter(self.task)
         context: object = self.context
         produced: cython.pointer(PyObject) = cython.NULL
         status: PySendResult
@@ -200,7 +205,7 @@ class Stepper(Runnable):
     def wait_for(self, awaited):
         """The coroutine has yielded ``awaited``: a future to wait for, or None to give way for one turn."""
         if awaited is None:
-            return self.loop.ring.push(self, cython.NULL)
+            return cython.cast(TaskScheduler, self.loop).ring.push(self, cython.NULL)
         if not is_stock(awaited) and Py_TYPE(awaited) != task_type:
             return self.wait_for_other(awaited)
         future: cython.pointer(PyObject) = cython.cast(cython.pointer(PyObject), awaited)
@@ -210,7 +215,7 @@ class Stepper(Runnable):
         Py_DECREF(its_loop)
         Py_DECREF(blocking)
         if (
-            its_loop != cython.cast(cython.pointer(PyObject), self.loop)
+            its_loop != self.loop
             or blocking != cython.cast(cython.pointer(PyObject), YES)
             or awaited is self.task
         ):
@@ -230,7 +235,7 @@ class Stepper(Runnable):
                     f"yield was used instead of yield from for generator in task {self.task!r} with {awaited!r}"
                 )
             return self.refuse(f"Task got bad yield: {awaited!r}")
-        if asyncio.futures._get_loop(awaited) is not self.loop:
+        if asyncio.futures._get_loop(awaited) is not cython.cast(object, self.loop):
             return self.refuse(f"Task {self.task!r} got Future {awaited!r} attached to a different loop")
         if not blocking:
             return self.refuse(f"yield was used instead of yield from in task {self.task!r} with {awaited!r}")
@@ -252,7 +257,7 @@ class Stepper(Runnable):
         """Throw RuntimeError into the coroutine in the next turn."""
         error: object = RuntimeError(message)
         # SAFETY: push() takes a reference of its own.
-        return self.loop.ring.push(self, cython.cast(cython.pointer(PyObject), error))
+        return cython.cast(TaskScheduler, self.loop).ring.push(self, cython.cast(cython.pointer(PyObject), error))
 
     def finish(self, result):
         task: object = self.task
@@ -279,16 +284,12 @@ class Stepper(Runnable):
 
     def end(self):
         """The coroutine has ended: let go of all that it held."""
-        self.must_cancel = False
-        self.loop.unlink(self)
-        self.task = None
-        self.coroutine = None
+        cython.cast(TaskScheduler, self.loop).unlink(self)
         return 0
 
 
 class TaskScheduler(Scheduler):
     def __cinit__(self, *args, **kwargs):
-        self.first = None
         self.current = None
         self.spawn_context = None
         self.loop_keyword = {"loop": self}
@@ -337,30 +338,74 @@ class TaskScheduler(Scheduler):
         return self.enter(None)
 
     def link(self, stepper):
+        """Take ``stepper`` into the registry, which keeps it, and so its task, alive."""
+        # SAFETY: the registry owns one reference to each stepper in it, taken here and dropped in unlink(); the
+        # pointers between them, and from them to the loop, are borrowed and never outlive the membership.
+        node: cython.pointer(PyObject) = cython.cast(cython.pointer(PyObject), stepper)
+        Py_INCREF(node)
+        stepper.loop = cython.cast(cython.pointer(PyObject), self)
+        stepper.previous = cython.NULL
         stepper.next = self.first
-        if self.first is not None:
-            # SAFETY: borrowed; unlink() mends it before the stepper it points to leaves the list.
-            self.first.previous = cython.cast(cython.pointer(PyObject), stepper)
-        self.first = stepper
+        if self.first != cython.NULL:
+            cython.cast(Stepper, self.first).previous = node
+        self.first = node
         return 0
 
     def unlink(self, stepper):
-        following: Stepper = stepper.next
-        # SAFETY: `previous` is borrowed from the list, which holds that stepper through its own predecessor.
+        """The task has ended, or the loop closes: let go of the stepper, and let it go of all that it holds."""
+        if stepper.loop == cython.NULL:
+            return 0
         if stepper.previous != cython.NULL:
-            cython.cast(Stepper, stepper.previous).next = following
-        elif self.first is stepper:
-            self.first = following
-        if following is not None:
-            following.previous = stepper.previous
-        stepper.previous = cython.NULL
-        stepper.next = None
+            cython.cast(Stepper, stepper.previous).next = stepper.next
+        else:
+            self.first = stepper.next
+        if stepper.next != cython.NULL:
+            cython.cast(Stepper, stepper.next).previous = stepper.previous
+        stepper.next = stepper.previous = stepper.loop = cython.NULL
+        stepper.must_cancel = False
+        stepper.coroutine = stepper.task = stepper.waiting_for = None
+        # SAFETY: the registry's reference; the caller holds one of its own.
+        Py_DECREF(cython.cast(cython.pointer(PyObject), stepper))
         return 0
 
     def _drop_scheduled(self) -> None:
         Scheduler._drop_scheduled(self)
-        while self.first is not None:
-            self.unlink(self.first)
+        while self.first != cython.NULL:
+            self.unlink(cython.cast(Stepper, self.first))
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def traverse(self: cython.pointer(PyObject), visit: visitproc, data: cython.p_void) -> cython.int:
+    """What the garbage collector sees of a loop: ring, timers and steppers hold references that only C knows of.
+
+    Steppers are not tracked themselves, which halves what the collector has to look at for a task: the loop that they
+    belong to answers for them. A loop that is dropped without ``close()``, tasks and all, is so found and finalised.
+    """
+    seen: cython.int = cython_traverse(self, visit, data)
+    loop: TaskScheduler = cython.cast(TaskScheduler, self)
+    if seen == 0 and loop.ring is not None:
+        seen = loop.ring.traverse(visit, data)
+    if seen == 0 and loop.timers is not None:
+        seen = loop.timers.traverse(visit, data)
+    if seen == 0 and loop._driver is not None:
+        seen = loop._driver.traverse(visit, data)
+    node: cython.pointer(PyObject) = loop.first
+    while seen == 0 and node != cython.NULL:
+        stepper: Stepper = cython.cast(Stepper, node)
+        seen = visit(cython.cast(cython.pointer(PyObject), stepper.task), data)
+        if seen == 0:
+            seen = visit(cython.cast(cython.pointer(PyObject), stepper.coroutine), data)
+        if seen == 0:
+            seen = visit(cython.cast(cython.pointer(PyObject), stepper.context), data)
+        if seen == 0:
+            seen = visit(cython.cast(cython.pointer(PyObject), stepper.waiting_for), data)
+        node = stepper.next
+    return seen
+
+
+cython_traverse = cython.declare(traverseproc, weft_get_traverse(TaskScheduler))
+weft_set_traverse(TaskScheduler, traverse)
 
 
 @cython.cfunc
@@ -390,6 +435,7 @@ def new_stepper(task):
     stepper: Stepper = Stepper.__new__(Stepper)
     stepper.task = task
     stepper.is_step = True
+    PyObject_GC_UnTrack(cython.cast(cython.p_void, stepper))  # SAFETY: see traverse(); deallocation may untrack twice
     return stepper
 
 

@@ -1,7 +1,7 @@
 cimport cython
 from libc.stdint cimport int64_t, uint64_t
 from weft._core.handle cimport Handle
-from weft._core.sys.python cimport PyObject
+from weft._core.sys.python cimport PyObject, visitproc
 
 ctypedef struct Slot:
     int64_t when
@@ -32,6 +32,7 @@ cdef class TimerHeap:
     cdef void sift_up(self, Py_ssize_t place) noexcept
     cdef void sift_down(self, Py_ssize_t place) noexcept
     cdef void clear(self) noexcept
+    cdef int traverse(self, visitproc visit, void* data) noexcept
 
 cdef TimerHandle new_timer(
     TimerHeap heap, int64_t when, double scheduled, object loop, object callback, tuple args, object context, bint debug

@@ -12,7 +12,7 @@ import cython
 from cython.cimports.libc.stdint import int64_t
 from cython.cimports.libc.stdlib import free, realloc
 from cython.cimports.weft._core.handle import Handle, fill
-from cython.cimports.weft._core.sys.python import Py_DECREF, Py_INCREF, PyObject
+from cython.cimports.weft._core.sys.python import Py_DECREF, Py_INCREF, PyObject, visitproc
 
 FIRST_CAPACITY = cython.declare(cython.Py_ssize_t, 64)
 # asyncio: 100 timers and half of them cancelled.
@@ -179,6 +179,15 @@ class TimerHeap:
             # SAFETY: the slot is cut off by the count already.
             Py_DECREF(self.slots[self.count].handle)
         self.cancelled = 0
+
+    def traverse(self, visit, data):
+        """Show the garbage collector the handles, on behalf of the loop that owns the heap."""
+        i: cython.Py_ssize_t
+        for i in range(self.count):
+            seen: cython.int = visit(self.slots[i].handle, data)
+            if seen != 0:
+                return seen
+        return 0
 
 
 @cython.cfunc

@@ -16,6 +16,7 @@ cdef extern from "Python.h":
     void Py_INCREF(PyObject*)
     void Py_DECREF(PyObject*)
     void Py_XDECREF(PyObject*)
+    void PyObject_GC_UnTrack(void*)
     unsigned long PyThread_get_thread_ident() nogil
     int PyErr_CheckSignals() except -1
     bint PyCallable_Check(object)
@@ -32,6 +33,10 @@ cdef extern from "weft_sys.h":
     Py_ssize_t weft_slot_offset(object descriptor)
     PyObject** weft_slot(object self, Py_ssize_t offset)
     ctypedef object (*unaryfunc)(object)
+    ctypedef int (*visitproc)(PyObject*, void*) noexcept
+    ctypedef int (*traverseproc)(PyObject*, visitproc, void*) noexcept
+    traverseproc weft_get_traverse(object type)
+    void weft_set_traverse(object type, traverseproc function)
     unaryfunc weft_get_await(object type)
     void weft_set_await(object type, unaryfunc function)
     PyObject* weft_call0(object method, object self)

@@ -176,6 +176,15 @@ static inline PyObject **weft_slot(PyObject *self, Py_ssize_t offset) {
     return (PyObject **)((char *)self + offset);
 }
 
+/* What the garbage collector calls to see what an instance refers to; set once, at import, before instances exist. */
+static inline traverseproc weft_get_traverse(PyObject *type) {
+    return ((PyTypeObject *)type)->tp_traverse;
+}
+
+static inline void weft_set_traverse(PyObject *type, traverseproc function) {
+    ((PyTypeObject *)type)->tp_traverse = function;
+}
+
 /* The C function behind `await` on a type, and putting another in its place (and in that of iter()). */
 static inline unaryfunc weft_get_await(PyObject *type) {
     return ((PyTypeObject *)type)->tp_as_async->am_await;
