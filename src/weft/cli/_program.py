@@ -85,12 +85,17 @@ _replaced_main: ModuleType | None = None
 def _find_code(source: str) -> Program:
     _prepend_path("")
     code = compile(source, "<string>", "exec", dont_inherit=True)
+    _show_lines_of(code, source)
+    return Program(code, {"__loader__": BuiltinImporter})
+
+
+def _show_lines_of(code: CodeType, source: str) -> None:
+    """Lets tracebacks show the lines of ``-c``, as they do from 3.13 on. There is no public way to tell them."""
     import linecache
 
-    register: Callable[[CodeType, str, str], object] | None = getattr(linecache, "_register_code", None)
-    if register is not None:  # 3.13+ shows the lines of -c in a traceback
-        register(code, source, "<string>")
-    return Program(code, {"__loader__": BuiltinImporter})
+    register: Callable[[CodeType | str, str, str], object] | None = getattr(linecache, "_register_code", None)
+    if register is not None:
+        register(code if hasattr(linecache, "_interactive_cache") else "<string>", source, "<string>")
 
 
 def _find_path(path: str) -> Program:
