@@ -36,7 +36,7 @@ lint: python ## ruff (rules and format) and mypy
 	@$(need) lint test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+	$(BIN)/mypy $(wildcard src/weft tools bench tests)
 
 format: python ## let ruff put the code into shape
 	@$(need) lint test
