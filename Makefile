@@ -34,9 +34,9 @@ test: python ## build weft and run the tests
 
 lint: python ## ruff (rules and format) and mypy
 	@$(need) lint test
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+	@failed=; for check in "ruff check ." "ruff format --check ." "mypy $(wildcard src/weft tools bench tests)"; do \
+	    echo "$$check"; $(BIN)/$$check || failed="$$failed $${check%% *}"; \
+	done; if [ "$$failed" ]; then echo "make lint: failed:$$failed"; exit 1; fi
 
 format: python ## let ruff put the code into shape
 	@$(need) lint test

@@ -36,6 +36,7 @@ class ParallelBuild(build_ext):
 
 
 def extensions() -> list[Extension]:
+    """One extension for each module of the core that has a ``.pxd`` beside it."""
     headers = [str(path) for path in CORE.glob("sys/*.h")]
     modules = []
     for pxd in sorted((ROOT / CORE).glob("*.pxd")):
@@ -54,16 +55,18 @@ def extensions() -> list[Extension]:
     return modules
 
 
-setup(
-    # tools/build.py compiles the core itself, and then has no use for a second time in a temporary folder.
-    ext_modules=[]
-    if os.environ.get("WEFT_COMPILE") == "0"
-    else cythonize(
-        extensions(),
-        nthreads=JOBS,
-        include_path=["src"],
-        compiler_directives=DIRECTIVES,
-        build_dir="build/cython",
-    ),
-    cmdclass={"build_ext": ParallelBuild},
-)
+# From Python 3.14 on, the processes that cythonize in parallel import this file.
+if __name__ == "__main__":
+    setup(
+        # tools/build.py compiles the core itself, and then has no use for a second time in a temporary folder.
+        ext_modules=[]
+        if os.environ.get("WEFT_COMPILE") == "0"
+        else cythonize(
+            extensions(),
+            nthreads=JOBS,
+            include_path=["src"],
+            compiler_directives=DIRECTIVES,
+            build_dir="build/cython",
+        ),
+        cmdclass={"build_ext": ParallelBuild},
+    )

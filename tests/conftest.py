@@ -143,10 +143,22 @@ def _limited(item: pytest.Item) -> Generator[None, Any, Any]:
     try:
         return (yield)
     except TimeLimit as limit:
-        raise AssertionError(message) from limit
+        raise AssertionError(str(limit)) from limit
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup(
+    fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
+) -> Generator[None, Any, Any]:
+    """Tell pytest that a fixture has failed: it remembers that of every exception but a KeyboardInterrupt."""
+    try:
+        return (yield)
+    except TimeLimit as limit:
+        fixturedef.cached_result = (None, fixturedef.cache_key(request), (limit, limit.__traceback__))  # type: ignore[arg-type]
+        raise
 
 
 @pytest.hookimpl(wrapper=True)

@@ -66,6 +66,15 @@ def test_failing():
 def test_after_failing():
     """The loop that the failed test's traceback held is not held against this one."""
 
+@pytest.fixture(scope="module")
+def slow():
+    time.sleep(60)
+
+@pytest.mark.time_limit(0.1)
+def test_slow_fixture(slow): pass
+
+def test_slow_fixture_again(slow): pass
+
 @pytest.mark.weft_only
 def test_weft_only(loop):
     """Runs once."""
@@ -83,6 +92,8 @@ EXPECTED = {
     "test_too_long[asyncio]": "took more than 0.1 s",
     "test_too_long[weft]": "took more than 0.1 s",
     "test_failing": "LookupError",
+    "test_slow_fixture": "took more than 0.1 s",
+    "test_slow_fixture_again": "took more than 0.1 s",
 }
 GOOD = {"test_after_fd", "test_task[weft]", "test_dying_thread", "test_after_failing", "test_weft_only[weft]"}
 
@@ -96,7 +107,9 @@ def test_bad_tests_fail_and_good_ones_do_not(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "pytest", "-c", str(ROOT / "pyproject.toml"), f"--rootdir={tmp_path}"]
     command += ["-p", "no:cacheprovider", "-rA", "--tb=short", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False, timeout=100)
-    reports = re.split(r"^_{3,} (?:ERROR at teardown of )?([\w\[\]]+) _{3,}$", done.stdout, flags=re.MULTILINE)
+    reports = re.split(
+        r"^_{3,} (?:ERROR at (?:setup|teardown) of )?([\w\[\]]+) _{3,}$", done.stdout, flags=re.MULTILINE
+    )
     told = dict.fromkeys(reports[1::2], "")
     for name, report in zip(reports[1::2], reports[2::2], strict=True):
         told[name] += report

@@ -26,17 +26,12 @@ import weft
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src"
 
-# Modules that do something when they are imported.
-NOT_IMPORTED = {"weft.__main__"}
-
 
 @cache
 def packages() -> list[ModuleType]:
-    """``weft`` and every module in it that says what it exports."""
-    found = [weft]
-    for info in pkgutil.walk_packages(weft.__path__, "weft."):
-        if info.name not in NOT_IMPORTED and not info.name.startswith("weft._core."):
-            found.append(importlib.import_module(info.name))
+    """``weft`` and every package in it that says what it exports."""
+    inner = [info.name for info in pkgutil.walk_packages(weft.__path__, "weft.") if info.ispkg]
+    found = [weft, *(importlib.import_module(name) for name in inner)]
     return [module for module in found if hasattr(module, "__all__")]
 
 
@@ -144,7 +139,7 @@ class TestStubs:
             for name, node in definitions(tree.body).items():
                 if isinstance(node, ast.ClassDef):
                     known = definitions(node.body)
-                    public = [member for member in vars(getattr(runtime, name)) if not member.startswith("_")]
+                    public = [member for member in vars(getattr(runtime, name, object)) if not member.startswith("_")]
                     missing += [f"{module}.{name}.{member}" for member in public if member not in known]
         assert missing == []
 
