@@ -162,6 +162,21 @@ class TestLookupThreads:
         with pytest.raises(StopIteration):
             loop.getnameinfo(("127.0.0.1", 80), socket.NI_NUMERICHOST | socket.NI_NUMERICSERV).send(None)
 
+    @pytest.mark.parametrize("host", [host for host in ODD_HOSTS if isinstance(host, str)])
+    def test_anything_that_may_take_time_needs_one(
+        self, loop: asyncio.AbstractEventLoop, monkeypatch: pytest.MonkeyPatch, host: str
+    ) -> None:
+        def refuse(thread: threading.Thread) -> None:
+            raise RuntimeError("a thread was started")
+
+        monkeypatch.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(RuntimeError, match="a thread was started"):
+            loop.getaddrinfo(host, 80).send(None)
+        with pytest.raises(RuntimeError, match="a thread was started"):
+            loop.getaddrinfo("127.0.0.1", "http").send(None)
+        with pytest.raises(RuntimeError, match="a thread was started"):
+            loop.getnameinfo(("127.0.0.1", 80), socket.NI_NUMERICHOST).send(None)
+
     def test_a_busy_default_executor_does_not_hold_lookups_up(self, loop: asyncio.AbstractEventLoop) -> None:
         go = threading.Event()
 
@@ -227,19 +242,19 @@ class TestLookupThreads:
     def test_closing_does_not_wait_for_a_lookup_that_hangs(
         self, loop: asyncio.AbstractEventLoop, resolver: Resolver
     ) -> None:
-        tasks = [loop.create_task(loop.getaddrinfo(f"host{n}", 80)) for n in range(MAX_LOOKUPS + 4)]
-        loop.run_until_complete(asyncio.sleep(0))
+        lookups = [loop.getaddrinfo(f"host{n}", 80) for n in range(MAX_LOOKUPS + 4)]
+        for lookup in lookups:
+            lookup.send(None)
         for _ in range(MAX_LOOKUPS):
             assert resolver.entered.acquire(timeout=60)
-        for task in tasks:
-            task.cancel()
-        loop.run_until_complete(asyncio.wait(tasks))
         loop.close()
         resolver.go.set()
         for thread in resolver.threads:
             thread.join(60)
             assert not thread.is_alive()
         assert not resolver.entered.acquire(blocking=False), "a lookup began after the loop was closed"
+        for lookup in lookups:
+            lookup.close()
 
     def test_a_lookup_that_hangs_does_not_keep_the_process_from_ending(self) -> None:
         code = """if True:

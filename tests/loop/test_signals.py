@@ -25,18 +25,25 @@ def raise_in_process(signum: int) -> None:
     os.kill(os.getpid(), signum)
 
 
+def is_blocked(tid: int) -> bool:
+    """Whether thread ``tid`` sleeps in epoll_wait; where the kernel does not say in what, whether it sleeps."""
+    with open(f"/proc/self/task/{tid}/wchan") as wchan, open(f"/proc/self/task/{tid}/stat") as stat:
+        where = wchan.read()
+        return "poll" in where or (where in {"", "0"} and stat.read().rpartition(")")[2].split()[0] == "S")
+
+
 @contextmanager
 def when_blocked(action: Callable[[], None]) -> Iterator[None]:
     """Do ``action`` in a thread, once the main thread waits in epoll."""
     main = threading.main_thread().native_id
+    assert main is not None
     ended = threading.Event()
 
     def work() -> None:
         while not ended.is_set():
-            with open(f"/proc/self/task/{main}/wchan") as file:
-                if "poll" in file.read():
-                    action()
-                    return
+            if is_blocked(main):
+                action()
+                return
 
     thread = threading.Thread(target=work)
     thread.start()
@@ -45,6 +52,11 @@ def when_blocked(action: Callable[[], None]) -> Iterator[None]:
     finally:
         ended.set()
         thread.join()
+
+
+def raise_in_this_thread(signum: int) -> None:
+    """In a thread that is not the main one: unlike a signal to the process, it does not interrupt the main thread."""
+    signal.pthread_kill(threading.get_ident(), signum)
 
 
 @contextmanager
@@ -99,6 +111,7 @@ class TestHandlers:
             calls.append((args, variable.get(), asyncio.get_running_loop() is loop))
             loop.stop()
 
+        loop.add_signal_handler(signal.SIGUSR2, int)
         token = variable.set("set")
         loop.add_signal_handler(signal.SIGUSR1, called, 1, 2)
         variable.reset(token)
@@ -243,23 +256,24 @@ class TestWaking:
         assert cancelled == [True]
 
     @pytest.mark.weft_only  # asyncio sleeps on unless the handler wakes it
-    def test_a_python_handler_may_simply_stop_the_loop(self, loop: asyncio.AbstractEventLoop) -> None:
+    @pytest.mark.parametrize("send", [raise_in_process, raise_in_this_thread])
+    def test_a_python_handler_may_simply_stop_the_loop(
+        self, loop: asyncio.AbstractEventLoop, send: Callable[[int], None]
+    ) -> None:
         with python_handler(signal.SIGUSR1, lambda *_: loop.stop()):
             for _ in range(20):
-                with when_blocked(lambda: raise_in_process(signal.SIGUSR1)):
+                with when_blocked(lambda: send(signal.SIGUSR1)):
                     loop.run_forever()
 
-    @pytest.mark.weft_only
-    def test_no_signal_is_missed_on_the_way_into_the_wait(self, loop: asyncio.AbstractEventLoop) -> None:
-        """The signal comes at any moment of the turn: from a timer that is set ever so little before the wait."""
-        with python_handler(signal.SIGUSR1, lambda *_: loop.stop()):
-            for n in range(300):
-                timer = threading.Thread(target=raise_in_process, args=(signal.SIGUSR1,))
-                loop.call_soon(timer.start)
-                for _ in range(n % 7):
-                    loop.call_soon(int)
-                loop.run_forever()
-                timer.join()
+    @pytest.mark.weft_only  # asyncio sleeps on
+    def test_keyboard_interrupt_in_another_thread(self, loop: asyncio.AbstractEventLoop) -> None:
+        with when_blocked(lambda: raise_in_this_thread(signal.SIGINT)), pytest.raises(KeyboardInterrupt):
+            loop.run_forever()
+
+    def test_handler_of_the_loop_for_a_signal_in_another_thread(self, loop: asyncio.AbstractEventLoop) -> None:
+        loop.add_signal_handler(signal.SIGUSR1, loop.stop)
+        with when_blocked(lambda: raise_in_this_thread(signal.SIGUSR1)):
+            loop.run_forever()
 
     @pytest.mark.weft_only
     def test_many_signals_do_not_fill_the_pipe(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -306,6 +320,16 @@ class TestWakeupDescriptor:
             assert current_wakeup_fd() == fd
             assert receiver.recv(100) == bytes([signal.SIGUSR1])
             raise_in_process(signal.SIGUSR1)
+            assert receiver.recv(100) == bytes([signal.SIGUSR1])
+
+    def test_somebody_else_gets_what_comes_last(self, loop: asyncio.AbstractEventLoop) -> None:
+        def last() -> None:
+            raise_in_process(signal.SIGUSR1)
+            loop.stop()
+
+        with python_handler(signal.SIGUSR1, lambda *_: None), wakeup_fd() as (receiver, _):
+            loop.call_soon(last)
+            loop.run_forever()
             assert receiver.recv(100) == bytes([signal.SIGUSR1])
 
     def test_somebody_elses_comes_back_when_the_last_handler_goes(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -422,3 +446,22 @@ class TestWakeupDescriptor:
         assert os.waitpid(pid, 0)[1] == 0
         loop.run_until_complete(asyncio.sleep(0))
         assert not calls
+
+    def test_a_forked_child_may_close_its_copy_of_the_loop(self, loop: asyncio.AbstractEventLoop) -> None:
+        calls: list[int] = []
+        loop.add_signal_handler(signal.SIGUSR1, calls.append, 1)
+        loop.run_until_complete(asyncio.sleep(0))
+        pid = os.fork()
+        if pid == 0:
+            status = 1
+            try:
+                loop.close()
+                status = 0
+            finally:
+                os._exit(status)
+        assert os.waitpid(pid, 0)[1] == 0
+        loop.add_signal_handler(signal.SIGUSR2, loop.stop)
+        raise_in_process(signal.SIGUSR1)
+        raise_in_process(signal.SIGUSR2)
+        loop.run_forever()
+        assert calls == [1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import fcntl
 import gc
 import logging
 import os
@@ -51,12 +52,16 @@ def is_alive(pid: int) -> bool:
     return True
 
 
-async def ended_unnoticed(command: str) -> tuple[asyncio.SubprocessTransport, Recorder]:
-    """A child that has run ``command`` and ended, which its loop has had no chance to notice."""
+async def ended_unnoticed(command: str) -> tuple[Any, Recorder]:
+    """A child that has run ``command`` and ended, which its loop has had no chance to notice.
+
+    Up to 1 MiB of output stays in the pipe.
+    """
     loop = asyncio.get_running_loop()
     transport, recorder = await loop.subprocess_shell(Recorder, f"read line; {command}")
-    stdin: Any = transport.get_pipe_transport(0)
-    os.write(stdin.get_extra_info("pipe").fileno(), b"\n")
+    stdin, stdout = (getattr(transport.get_extra_info("subprocess"), name).fileno() for name in ("stdin", "stdout"))
+    fcntl.fcntl(stdout, fcntl.F_SETPIPE_SZ, 1 << 20)
+    os.write(stdin, b"\n")
     os.waitid(os.P_PID, transport.get_pid(), os.WEXITED | os.WNOWAIT)
     return transport, recorder
 
@@ -400,19 +405,40 @@ class TestAfterTheEnd:
 
         run(main())
 
+    @pytest.mark.weft_only
+    def test_wait_does_not_wait_for_output_that_nobody_reads_any_more(self, run: Run[Any]) -> None:
+        class Sated(Recorder):
+            def pipe_data_received(self, fd: int, data: bytes) -> None:
+                super().pipe_data_received(fd, data)
+                if self.is_hungry and len(self.data[1]) > 300_000:
+                    self.is_hungry = False
+                    self.stdout.pause_reading()
+
+            stdout: Any
+            is_hungry = True
+
+        async def main() -> None:
+            transport, _ = await ended_unnoticed("head -c 900000 /dev/zero")
+            sated = Sated()
+            sated.stdout = transport.get_pipe_transport(1)
+            transport.set_protocol(sated)
+            assert await transport._wait() == 0
+            assert 300_000 < len(sated.data[1]) < 900_000
+            sated.stdout.resume_reading()
+            await sated.over
+            assert len(sated.data[1]) == 900_000
+            transport.close()
+
+        run(main())
+
+    @pytest.mark.weft_only  # asyncio's watcher may have collected the child in its thread
     def test_output_has_come_in_when_wait_ends(self, run: Run[Any]) -> None:
         async def main() -> None:
-            loop = asyncio.get_running_loop()
-            transport: Any
-            for _ in range(10):
-                transport, recorder = await loop.subprocess_shell(Recorder, "read line; head -c 60000 /dev/zero")
-                waiting = asyncio.create_task(transport._wait())
-                await asyncio.sleep(0)
-                transport.get_pipe_transport(0).write(b"\n")
-                assert await waiting == 0
-                assert len(recorder.data[1]) == 60_000
-                assert recorder.events[-1] == ("over", None)
-                transport.close()
+            transport, recorder = await ended_unnoticed("head -c 900000 /dev/zero")
+            assert await transport._wait() == 0
+            assert len(recorder.data[1]) == 900_000
+            assert recorder.events[-1] == ("over", None)
+            transport.close()
 
         run(main())
 
@@ -478,11 +504,11 @@ class TestGivenUp:
 
     @pytest.mark.weft_only  # asyncio leaves descriptors to the garbage collector
     def test_a_pipe_that_cannot_be_connected(self, run: Run[Any], monkeypatch: pytest.MonkeyPatch) -> None:
-        class Unheard(asyncio.SubprocessProtocol):
-            def connection_made(self, transport: asyncio.BaseTransport) -> None:
-                pytest.fail("it was not started")
+        recorders: list[Recorder] = []
 
-            process_exited = connection_made  # type: ignore[assignment]
+        def make() -> Recorder:
+            recorders.append(Recorder())
+            return recorders[0]
 
         async def refuse(protocol_factory: Any, pipe: Any) -> Any:
             raise LookupError("refused")
@@ -491,7 +517,9 @@ class TestGivenUp:
             loop: Any = asyncio.get_running_loop()
             loop.connect_read_pipe = refuse
             with pytest.raises(LookupError, match="refused"):
-                await loop.subprocess_exec(Unheard, *BLOCKED)
+                await loop.subprocess_exec(make, *BLOCKED)
+            await asyncio.sleep(0.01)
+            assert recorders[0].events == []
 
         run(main())
 
@@ -537,20 +565,51 @@ class TestGivenUp:
             gc.collect()
 
     @pytest.mark.weft_only
-    def test_the_loop_is_closed_and_the_transport_forgotten(self, new_loop: NewLoop) -> None:
+    @pytest.mark.parametrize("pipes", [PIPE, None])
+    def test_the_loop_is_closed_and_the_transport_forgotten(self, new_loop: NewLoop, pipes: int | None) -> None:
         async def main() -> int:
+            command: Any = {"stdin": pipes, "stdout": pipes, "stderr": pipes}
             loop = asyncio.get_running_loop()
-            command: Any = {"stdin": None, "stdout": None, "stderr": None}
             return (await loop.subprocess_exec(asyncio.SubprocessProtocol, *BLOCKED, **command))[0].get_pid()
 
         loop = new_loop()
         pid = loop.run_until_complete(main())
         gc.collect()
         assert is_alive(pid), "the loop holds the transport of a child that runs"
-        with pytest.warns(ResourceWarning, match="unclosed transport <SubprocessTransport pid="):
-            loop.close()
+        gc.disable()
+        try:
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                loop.close()
+                assert not is_alive(pid), "it is killed at once, not when garbage is collected"
+        finally:
+            gc.enable()
+        assert f"unclosed transport <SubprocessTransport pid={pid} running" in str(caught[0].message)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)
             gc.collect()
-        assert not is_alive(pid)
+
+    @pytest.mark.weft_only
+    def test_a_thread_that_outlives_the_loop_collects_the_child(
+        self, new_loop: NewLoop, request: pytest.FixtureRequest
+    ) -> None:
+        if "without" not in request.node.name:
+            pytest.skip("only without pidfds there is a thread")
+
+        async def main() -> Any:
+            loop = asyncio.get_running_loop()
+            pipes: Any = {"stdin": None, "stdout": None, "stderr": None}
+            return (await loop.subprocess_exec(asyncio.SubprocessProtocol, *BLOCKED, **pipes))[0]
+
+        before = set(threading.enumerate())
+        loop = new_loop()
+        transport = loop.run_until_complete(main())
+        (thread,) = set(threading.enumerate()) - before
+        loop.close()
+        os.kill(transport.get_pid(), signal.SIGKILL)
+        thread.join(60)
+        assert not is_alive(transport.get_pid())
+        transport.close()
 
     @pytest.mark.weft_only
     def test_a_child_that_outlives_the_loop_is_still_collected(

@@ -276,6 +276,7 @@ class SubprocessTransport(asyncio.SubprocessTransport):
         The cycles of references are cut, so that a transport which nobody holds ends at once, not some time later.
         """
         self._detached = True
+        self._protocol = None
         for pipe in self._pipes.values():
             pipe.detach()
         if self._watch is not None:

@@ -241,6 +241,8 @@ def _leave_it_to_the_pipe(signum: int, frame: FrameType | None) -> None:
 
 def _forget_pipes_of_parent() -> None:
     """In a forked child: let go of the pipes, so that the child's signals do not show up in the parent."""
+    if not _pipes:
+        return
     installed = set_wakeup_fd(-1)
     if installed >= 0 and installed not in _pipes:
         with suppress(ValueError, OSError):
