@@ -27,7 +27,7 @@ from bench.store import ROOT
 from bench.timing import BODIES, multiple_of_batch
 
 FEW, MANY = 2_000, 12_000
-LINE = re.compile(r"\s*([\d,]+)\s+\([^)]*\)\s+(\S+?):(.+?)(?: \[(.*)\])?$")
+LINE = re.compile(r"\s*([\d,]+)\s+\([^)]*\)\s+(\S+?):(.+?)(?: \[.*\])?$")
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -89,13 +89,12 @@ def load_server(command: list[str], load: list[str], count: int) -> None:
 
 
 def parse(text: str) -> Counter[str]:
-    """The exclusive costs of ``callgrind_annotate`` by ``function [library]``."""
+    """The exclusive costs of ``callgrind_annotate`` by function; recursion and inlined headers count as the function."""
     counts: Counter[str] = Counter()
     for line in text.splitlines():
         found = LINE.match(line)
-        if found and found[3] != "PROGRAM TOTALS":
-            library = Path(found[4]).name if found[4] else ""
-            counts[f"{found[3]}  [{library}]"] += int(found[1].replace(",", ""))
+        if found:
+            counts[found[3].partition("'")[0]] += int(found[1].replace(",", ""))
     return counts
 
 
