@@ -89,7 +89,7 @@ def load_server(command: list[str], load: list[str], count: int) -> None:
 
 
 def parse(text: str) -> Counter[str]:
-    """The exclusive costs of ``callgrind_annotate`` by function; recursion and inlined headers count as the function."""
+    """The exclusive costs of ``callgrind_annotate`` by function, recursion and inlined headers included."""
     counts: Counter[str] = Counter()
     for line in text.splitlines():
         found = LINE.match(line)

@@ -93,4 +93,5 @@ def cases_section() -> str:
 def _names(cases: list[Case]) -> str:
     if len(cases) == 1:
         return f"`{cases[0].name}` ({cases[0].title})"
-    return f"`{os.path.commonprefix([case.name for case in cases])}*`"
+    shared = os.path.commonprefix([case.name for case in cases])  # noqa: RUF071  names, not paths
+    return f"`{shared}*`"

@@ -53,13 +53,10 @@ def serving(command: Sequence[str | Path], *, core: int | None = None) -> Iterat
     Raises:
         RuntimeError: it ended without an address.
     """
-
-    def bind() -> None:
-        if core is not None:
-            os.sched_setaffinity(0, {core})
-
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, preexec_fn=bind) as process:
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as process:
         try:
+            if core is not None:
+                os.sched_setaffinity(process.pid, {core})  # threads that it starts later inherit this
             assert process.stdout is not None
             line = process.stdout.readline()
             if not line:

@@ -99,7 +99,8 @@ async def call_soon_batch(count: int) -> None:
 @timed("scheduler.call_later-cancel", "`call_later` + `cancel`", quick=True, target=3.0, batch=TIMERS)
 async def call_later_cancel(count: int) -> None:
     """A timer one minute ahead is set and cancelled, as every timeout that does not fire; a turn of the loop follows
-    each 100, so that the cost of getting rid of cancelled timers is in it."""
+    each 100, so that the cost of getting rid of cancelled timers is in it.
+    """
     call_later = asyncio.get_running_loop().call_later
     for _ in range(count // TIMERS):
         for _ in range(TIMERS):
@@ -120,7 +121,8 @@ async def call_later_cancel_many(count: int) -> None:
 @timed("scheduler.call_later-fire", "`call_later` that fires", batch=MANY_TIMERS)
 async def call_later_fire(count: int) -> None:
     """10,000 timers, 1.0 to 1.5 ms ahead, no two alike, are set, which takes longer than that, and then waited for:
-    set, sort, fire, hardly any waiting."""
+    set, sort, fire, hardly any waiting.
+    """
     loop = asyncio.get_running_loop()
     delays = [1e-3 + 5e-8 * (index * 7919 % MANY_TIMERS) for index in range(MANY_TIMERS)]
     for _ in range(count // MANY_TIMERS):
@@ -141,7 +143,8 @@ async def call_later_fire(count: int) -> None:
 @timed("scheduler.threadsafe-own", "`call_soon_threadsafe` chain")
 async def threadsafe_chain(count: int) -> None:
     """As the `call_soon` chain, with `call_soon_threadsafe` from the loop's own thread: the lock and the wake-up
-    system calls that a loop makes, without the noise of a second thread."""
+    system calls that a loop makes, without the noise of a second thread.
+    """
     loop = asyncio.get_running_loop()
     post = loop.call_soon_threadsafe
     done = loop.create_future()
@@ -206,7 +209,8 @@ async def gather_noops(count: int) -> None:
 @timed("scheduler.executor", "`run_in_executor`", pinned=False)
 async def run_in_executor(count: int) -> None:
     """`await loop.run_in_executor(pool, noop)` one after another, on a pool of one thread: two thread switches and
-    one wake-up each."""
+    one wake-up each.
+    """
     loop = asyncio.get_running_loop()
     with ThreadPoolExecutor(1) as pool:
         for _ in range(count):

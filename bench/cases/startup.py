@@ -24,7 +24,8 @@ METRICS = (Metric("ms", "ms"), Metric("cpu_ms", "CPU ms"))
 def measure(contender: str, budget: float) -> Sample:
     """`python -c` of a program that imports the package, runs `async def main(): pass` by the package's own `run`
     (`asyncio.Runner` where it has none) and exits: wall-clock time and processor time of the whole process, the
-    interpreter's own start (the same for all) included."""
+    interpreter's own start (the same for all) included.
+    """
     os.sched_setaffinity(0, {machine.cores()[0]})
     program = PROGRAM + CONTENDERS[contender].snippet
     start_once(program)  # fills the page cache and writes the .pyc files
