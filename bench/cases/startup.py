@@ -18,7 +18,7 @@ from bench.model import Case, Metric, Sample, paragraph, register
 PROGRAM = "async def main(): pass\n"
 FEWEST_STARTS = 3
 
-METRICS = (Metric("ms", "ms"), Metric("cpu_ms", "CPU ms"))
+METRICS = (Metric("ms", "ms"), Metric("cpu_ms", "CPU ms", compared=True))
 
 
 def measure(contender: str, budget: float) -> Sample:

@@ -31,7 +31,7 @@ def run_of(samples: dict[str, dict[str, list[Sample | None]]], date: str = "2026
 
 
 def nanoseconds(*values: float | None) -> list[Sample | None]:
-    return [None if value is None else {"ns": value} for value in values]
+    return [None if value is None else {"cpu_ns": value} for value in values]
 
 
 class TestStats:
@@ -85,7 +85,7 @@ class TestStore:
         old = run_of({SLEEP: {"weft": nanoseconds(1.0)}, ECHO: {"weft": [{"rate": 5.0}]}}, "2026-01-01 00:00 UTC")
         new = run_of({SLEEP: {"weft": nanoseconds(2.0)}}, "2026-02-02 00:00 UTC")
         found = store.results(store.merge([old], new))
-        assert found[SLEEP].values("weft", "ns") == [2.0]
+        assert found[SLEEP].values("weft", "cpu_ns") == [2.0]
         assert found[SLEEP].circumstances["date"].startswith("2026-02")
         assert found[ECHO].values("weft", "rate") == [5.0]
         assert found[ECHO].circumstances["date"].startswith("2026-01")
@@ -136,7 +136,7 @@ class TestReport:
         (table,) = report.comparisons(rows)
         head, line = table
         assert head == [
-            "scheduler, ns",
+            "scheduler, CPU ns",
             "asyncio",
             "uvloop",
             "rloop",
@@ -155,7 +155,7 @@ class TestReport:
     def test_without_weft_there_are_no_ratios(self) -> None:
         found = store.results([run_of({SLEEP: {"asyncio": nanoseconds(1.0)}})])
         (rows,) = report.groups(found).values()
-        assert report.comparisons(rows)[0][0] == ["scheduler, ns", "asyncio"]
+        assert report.comparisons(rows)[0][0] == ["scheduler, CPU ns", "asyncio"]
         assert report.not_ahead(found) == []
 
     def test_a_compared_metric_gets_its_own_table_and_others_the_details(self) -> None:
