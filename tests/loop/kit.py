@@ -1,4 +1,4 @@
-"""What the tests of the loop's mixins share: a protocol that remembers, contexts for TLS, a listener nobody can reach."""
+"""What the tests of the loop share: a protocol that remembers, TLS contexts, an address that nobody can reach."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ from typing import Any, TypeAlias
 
 Run: TypeAlias = Callable[[Coroutine[Any, Any, Any]], Any]
 Transport: TypeAlias = asyncio.Transport
+
+DATA = bytes(range(256)) * 4096
+"""1 MiB, for files: more than a Unix socket takes at once."""
 
 CERTIFICATE = Path(__file__).with_name("localhost.pem")
 
@@ -140,4 +143,4 @@ def resolve_to(loop: asyncio.AbstractEventLoop, *addresses: Any) -> None:
             for address in addresses
         ]
 
-    loop.getaddrinfo = getaddrinfo  # type: ignore[method-assign,assignment]
+    loop.getaddrinfo = getaddrinfo  # type: ignore[method-assign]

@@ -159,7 +159,7 @@ class TestCreateConnection:
             loop = asyncio.get_running_loop()
             with refused() as one, refused() as two:
                 resolve_to(loop, one, two)
-                with pytest.raises(ConnectionRefusedError, match="^Multiple exceptions") as caught:
+                with pytest.raises(ConnectionRefusedError, match=r"^Multiple exceptions") as caught:
                     await loop.create_connection(Recorder, "name", 1)
                 assert caught.value.errno == errno.ECONNREFUSED
 
@@ -246,6 +246,7 @@ class TestCreateConnection:
 
         run(main())
 
+    @pytest.mark.weft_only  # asyncio: from 3.12 on
     def test_a_socket_of_a_transport_is_refused(self, run: Run) -> None:
         async def main() -> None:
             loop = asyncio.get_running_loop()
@@ -314,6 +315,30 @@ class TestHappyEyeballs:
                     await attempt
                 while open_sockets() > before:
                     await asyncio.sleep(0)
+
+        run(main())
+
+    @pytest.mark.weft_only  # asyncio leaves the winner to the garbage collector
+    @pytest.mark.parametrize("turns", range(12))
+    def test_cancellation_at_the_moment_of_success(self, run: Run, turns: int) -> None:
+        async def main() -> None:
+            loop = asyncio.get_running_loop()
+            with socket.create_server(("127.0.0.1", 0)) as listener:
+                before = open_sockets()
+                resolve_to(loop, listener.getsockname())
+                attempt = asyncio.ensure_future(loop.create_connection(Recorder, "name", 1, happy_eyeballs_delay=1))
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+                attempt.cancel()
+                try:
+                    transport, _ = await attempt
+                except asyncio.CancelledError:
+                    pass
+                else:
+                    transport.close()  # it was too late
+                for _ in range(5):
+                    await asyncio.sleep(0)
+                assert open_sockets() == before
 
         run(main())
 

@@ -65,21 +65,18 @@ class Datagrams(Host):
             candidates = await self._candidates(local_addr, remote_addr, family, proto, flags)
             made, remote = await self._first_bound(candidates, reuse_port, allow_broadcast)
         else:
-            _check_given(
-                sock,
-                {
-                    "local_addr": local_addr,
-                    "remote_addr": remote_addr,
-                    "family": family,
-                    "proto": proto,
-                    "flags": flags,
-                    "reuse_port": reuse_port,
-                    "allow_broadcast": allow_broadcast,
-                },
-            )
+            modifiers = {
+                "local_addr": local_addr,
+                "remote_addr": remote_addr,
+                "family": family,
+                "proto": proto,
+                "flags": flags,
+                "reuse_port": reuse_port,
+                "allow_broadcast": allow_broadcast,
+            }
+            _check_given(sock, modifiers)
             sock.setblocking(False)
             made = sock
-
         try:
             self._check_fd_free(made.fileno())
             protocol = protocol_factory()
@@ -90,13 +87,8 @@ class Datagrams(Host):
                 made.close()
             raise
         if self.get_debug():
-            logger.debug(
-                "Datagram endpoint local_addr=%r remote_addr=%r created: (%r, %r)",
-                local_addr,
-                remote_addr,
-                transport,
-                protocol,
-            )
+            ends = f"local_addr={local_addr!r} remote_addr={remote_addr!r}"
+            logger.debug("Datagram endpoint %s created: (%r, %r)", ends, transport, protocol)
         try:
             await waiter
         except BaseException:

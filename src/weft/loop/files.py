@@ -103,7 +103,7 @@ class Files(Host):
         try:
             guard = _Guard(self, stream)
             try:
-                await flushed  # what was written before goes first
+                await guard.wait(flushed)  # what was written before goes first
                 # A duplicate: the transport's own descriptor is its to watch, and to close at any moment.
                 with stream.get_extra_info("socket").dup() as sock:
                     return await _send_by_kernel(sock.fileno(), file, offset, count, guard.until_writable)
@@ -180,7 +180,7 @@ class _Guard(asyncio.Protocol):
     async def drain(self) -> None:
         """Wait until the transport has room."""
         if self._paused:
-            await self._wait()
+            await self.wait(self._loop.create_future())
         self.check_open()
 
     async def until_writable(self, fd: int) -> None:
@@ -188,14 +188,15 @@ class _Guard(asyncio.Protocol):
         self.check_open()
         self._loop._watch_writer(fd, self._wake)
         try:
-            await self._wait()
+            await self.wait(self._loop.create_future())
         finally:
             self._loop._unwatch_writer(fd)
 
-    async def _wait(self) -> None:
-        self._waiter = self._loop.create_future()
+    async def wait(self, waiter: asyncio.Future[None]) -> None:
+        """Wait for *waiter*, which the end of the connection ends too."""
+        self._waiter = waiter
         try:
-            await self._waiter
+            await waiter
         finally:
             self._waiter = None
 

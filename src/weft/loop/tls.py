@@ -63,7 +63,7 @@ class TlsProtocol(SSLProtocol):
                 raise RuntimeError("get_buffer() returned an empty buffer")
             try:
                 while filled < room and not closed:
-                    count = self._sslobj.read(room - filled, view[filled:])
+                    count = cast("int", self._sslobj.read(room - filled, view[filled:]))  # into a buffer: a length
                     filled += count
                     closed = not count
             except (ssl.SSLWantReadError, ssl.SSLSyscallError):
