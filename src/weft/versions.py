@@ -17,6 +17,10 @@ UNCANCEL_TAKES_BACK = sys.version_info >= (3, 13)
 SERVER_WAITS_FOR_CONNECTIONS = sys.version_info >= (3, 12)
 #: From 3.13 on ``create_unix_server`` removes its path when the server closes, unless told otherwise.
 UNIX_SERVER_UNLINKS = sys.version_info >= (3, 13)
+#: How asyncio refuses a stream socket for a datagram endpoint; programs match the text.
+DATAGRAM_SOCKET_EXPECTED = (
+    "A datagram socket was expected" if sys.version_info >= (3, 13) else "A UDP Socket was expected"
+)
 #: Event-loop policies are deprecated from 3.14 on and gone in 3.16.
 POLICIES_DEPRECATED = sys.version_info >= (3, 14)
 POLICIES_GONE = sys.version_info >= (3, 16)

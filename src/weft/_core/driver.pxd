@@ -38,6 +38,7 @@ cdef class Driver:
     cdef Py_ssize_t unsent_count
     cdef int64_t read_clock(self) noexcept
     cdef int wait(self, int64_t timeout) except -1
+    cdef int deliver(self) except -1
     cdef void wake(self) noexcept
     cdef int register(self, Sink sink) except -1
     cdef int receive(self, Sink sink) except -1

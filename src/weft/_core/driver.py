@@ -7,7 +7,7 @@ simulated network. The invariant: a driver never closes a descriptor. Its sink o
 closing it, after which no completion reaches that sink, not even one that the kernel has reported already.
 
 The ``on_*`` methods keep the errors of user code to themselves; what they let out (KeyboardInterrupt, SystemExit)
-leaves ``wait()`` and so the loop.
+leaves ``deliver()`` and so the loop.
 """
 
 import cython
@@ -65,15 +65,18 @@ class Driver:
 
     def read_clock(self):
         """The moment, in nanoseconds; it never goes back."""
-        raise NotImplementedError
+        return 0
 
     def wait(self, timeout):
-        """Deliver completions; where there are none, wait up to ``timeout`` nanoseconds (negative: for ever) for one."""
+        """Find out what can be delivered; where that is nothing, wait up to ``timeout`` nanoseconds (negative: for ever)."""
+        raise NotImplementedError
+
+    def deliver(self):
+        """Deliver what the last ``wait()`` found, save to those who were released since."""
         raise NotImplementedError
 
     def wake(self):
         """End a ``wait()`` that is under way. The only method for other threads; they hold the GIL."""
-        raise NotImplementedError
 
     def register(self, sink):
         """Know ``sink`` as the owner of its descriptor, before anything moves.

@@ -16,6 +16,7 @@ cdef class EpollDriver(Driver):
     cdef Watch* watches
     cdef int capacity
     cdef epoll_event* events
+    cdef int found
     cdef char* buffer
     cdef bytearray datagram_buffer
     cdef PyObject** unsent
@@ -30,7 +31,7 @@ cdef class EpollDriver(Driver):
     cdef int hold(self, Sink sink, uint32_t before, uint32_t now) except -1
     cdef int update(self, Sink sink) except -1
     cdef int control(self, int fd, Watch* watch, uint32_t events) except -1
-    cdef int deliver(self, Sink sink) except -1
+    cdef int deliver_to(self, Sink sink) except -1
     cdef int deliver_bytes(self, Sink sink) except -1
     cdef int deliver_datagrams(self, Sink sink) except -1
     cdef int deliver_connections(self, Sink sink) except -1

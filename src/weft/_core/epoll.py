@@ -5,7 +5,7 @@ descriptor is released. The generation travels with every event, so that an even
 handed out anew in the same batch reaches nobody. The invariant: the table owns one reference to each sink in it, and
 ``events`` is what epoll watches, so that a call that changes nothing makes no system call.
 
-The scheduler calls ``wait``, ``flush`` and ``read_clock``; transports call the rest.
+The scheduler calls ``wait``, ``deliver``, ``flush`` and ``read_clock``; transports call the rest.
 """
 
 import os
@@ -38,6 +38,7 @@ from cython.cimports.weft._core.sys.linux import (
     close,
     epoll_event,
     iovec,
+    weft_check_open,
     weft_epoll_ctl,
     weft_epoll_new,
     weft_epoll_wait,
@@ -143,6 +144,7 @@ class EpollDriver:
 
     def poll(self, timeout):
         count: cython.int
+        self.found = 0
         if timeout == 0:
             # Cannot block, so the GIL stays: giving it up costs more than the call.
             count = weft_epoll_wait(self.epoll_fd, self.events, EVENTS_PER_WAIT, 0)
@@ -156,13 +158,17 @@ class EpollDriver:
             if count == -EINTR:
                 return 0
             raise OSError(-count, f"epoll_wait failed: {os.strerror(-count)}")
-        i: cython.int
-        for i in range(count):
-            self.dispatch(cython.address(self.events[i]))
+        self.found = count
         return count
 
+    def deliver(self):
+        i: cython.int
+        for i in range(self.found):
+            self.dispatch(cython.address(self.events[i]))
+        return 0
+
     def dispatch(self, event):
-        fd: cython.int = cython.cast(cython.int, event.data.u64 & 0xFFFFFFFF)
+        fd: cython.int = cython.cast(cython.int, cython.cast(uint32_t, event.data.u64))
         generation: uint32_t = cython.cast(uint32_t, event.data.u64 >> 32)
         if fd == self.wake_fd:
             weft_wake_drain(fd)
@@ -173,12 +179,12 @@ class EpollDriver:
         happened: uint32_t = event.events
         # Errors and hang-ups come unasked; the read or write that follows says what they are.
         if sink.is_receiving and happened & ~EPOLLOUT:
-            self.deliver(sink)
+            self.deliver_to(sink)
         if sink.is_sending and happened & ~EPOLLIN and sink.fd == fd:
             self.continue_sending(sink)
         return 0
 
-    def deliver(self, sink):
+    def deliver_to(self, sink):
         if sink.incoming == IN_SOCKET or sink.incoming == IN_PIPE:
             self.deliver_bytes(sink)
         elif sink.incoming == IN_READY:
@@ -357,7 +363,10 @@ class EpollDriver:
     # -- the table -----------------------------------------------------------------------------------------------------
 
     def reserve(self, fd):
-        """Make the table reach ``fd``."""
+        """Make the table reach ``fd``, which must be open: nobody but the kernel limits how large a number can be."""
+        failed: cython.int = weft_check_open(fd)
+        if failed < 0:
+            raise OSError(-failed, f"cannot watch file descriptor {fd}: {os.strerror(-failed)}")
         capacity: cython.int = self.capacity if self.capacity else 64
         while capacity <= fd:
             capacity *= 2

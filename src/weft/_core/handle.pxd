@@ -6,6 +6,8 @@ cdef class Runnable:
     cdef int run(self, PyObject* argument) except -1
     cdef object describe(self)
     cdef int report(self, object loop, object error) except -1
+    cdef int drop(self) except -1
+
 
 cdef class Handle(Runnable):
     cdef object loop
@@ -14,9 +16,9 @@ cdef class Handle(Runnable):
     cdef object context
     cdef object source_traceback
     cdef bint is_cancelled
+    cdef bint is_kept
     cdef object __weakref__
 
-    cdef void drop(self) noexcept
 
 @cython.final
 cdef class ThreadSafeHandle(Handle):

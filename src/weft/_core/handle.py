@@ -2,8 +2,9 @@
 
 ``Runnable`` is all that the scheduler knows of what it runs: ``run(argument)`` runs it to its next stop, and ``report``
 tells the loop's exception handler what ``run`` let out. A ``Handle`` is the runnable behind
-``call_soon``; timers derive from it; the task stepper is the other runnable. The invariant: a cancelled handle holds
-neither callback nor arguments, and never runs.
+``call_soon``; timers derive from it; the task stepper is the other runnable. The invariant: a handle that has run or
+was cancelled holds neither callback nor arguments, save for those that run again and again (``is_kept``); so a chain of
+handles, each of which refers to the one before, is never freed by recursion.
 """
 
 import asyncio
@@ -25,6 +26,10 @@ class Runnable:
 
     def report(self, loop, error):
         raise NotImplementedError
+
+    def drop(self):
+        """It will not run any more: let go of what it was to run."""
+        return 0
 
 
 class Handle(Runnable):
@@ -62,6 +67,9 @@ class Handle(Runnable):
     def __init__(self):
         raise TypeError("handles are made by loop.call_soon(), call_later(), call_at() and call_soon_threadsafe()")
 
+    def describe(self):
+        return _describe(self)  # now: once it has run, it no longer knows
+
     def run(self, argument):
         if self.is_cancelled:
             return 0
@@ -77,6 +85,8 @@ class Handle(Runnable):
                 callback()
         finally:
             PyContext_Exit(context)
+        if not self.is_kept:
+            self.drop()
         return 0
 
     def report(self, loop, error):
@@ -85,6 +95,8 @@ class Handle(Runnable):
         if self.source_traceback is not None:
             context["source_traceback"] = self.source_traceback
         loop.call_exception_handler(context)
+        if not self.is_kept:
+            self.drop()
         return 0
 
     def _run(self) -> None:
@@ -97,15 +109,15 @@ class Handle(Runnable):
             self.report(self.loop, error)
 
     def drop(self):
-        self.is_cancelled = True
         self.callback = None
         self.args = None
+        return 0
 
     def cancel(self) -> None:
-        """Cancel the callback; a callback that has run or was cancelled is left alone."""
-        if self.is_cancelled:
-            return
-        self.drop()
+        """Keep the callback from running, where it has not run yet."""
+        if not self.is_cancelled:
+            self.is_cancelled = True
+            self.drop()
 
     def cancelled(self) -> bool:
         """Whether :meth:`cancel` was called."""

@@ -7,6 +7,7 @@ The scheduler is its only user, and always holds the GIL.
 
 import cython
 from cython.cimports.libc.stdlib import calloc, free, malloc
+from cython.cimports.weft._core.handle import Runnable
 from cython.cimports.weft._core.sys.python import Py_DECREF, Py_INCREF, Py_XDECREF, PyObject, visitproc
 
 FIRST_CAPACITY = cython.declare(cython.Py_ssize_t, 256)  # a power of two, as every capacity after it
@@ -68,6 +69,7 @@ class Ring:
         entry: Entry
         while self.count > 0:
             entry = self.take()
+            cython.cast(Runnable, entry.runnable).drop()
             # SAFETY: take() handed both references over.
             Py_DECREF(entry.runnable)
             Py_XDECREF(entry.argument)

@@ -1,7 +1,7 @@
 cimport cython
 from libc.stdint cimport int64_t
 from weft._core.driver cimport Driver
-from weft._core.handle cimport Handle
+from weft._core.handle cimport Handle, Runnable
 from weft._core.ring cimport Entry, Ring
 from weft._core.sys.python cimport PyObject
 from weft._core.timers cimport TimerHeap, TimerHandle
@@ -23,7 +23,10 @@ cdef class Scheduler:
     cdef int check(self) except -1
     cdef int wrong_thread(self) except -1
     cdef int turn(self) except -1
-    cdef int run_due_timers(self) except -1
+    cdef int64_t time_to_sleep(self, int64_t now) noexcept
+    cdef int run_due_timers(self, int64_t now) except -1
+    cdef int run_now(self, Runnable runnable) except -1
+    cdef int warn_if_slow(self, object what, int64_t started) except -1
     cdef int run_ready(self) except -1
     cdef Py_ssize_t run_some(self, Py_ssize_t count) except -1
     cdef Py_ssize_t run_some_slowly(self, Py_ssize_t count) except -1

@@ -1,8 +1,8 @@
 """The scheduler: what runs next, and when.
 
 Three stores feed one loop: the ready ring (first in, first out, a promise), the timer heap, and the driver, which turns
-I/O into calls of its sinks. One turn: ask the driver, make due timers ready, run what is ready now (a snapshot, so that
-callbacks which schedule callbacks cannot starve I/O), send what the turn wrote. The invariant: everything here happens
+I/O into calls of its sinks. One turn: ask the driver, run what was ready before (a snapshot, so that callbacks which
+schedule callbacks cannot starve I/O), deliver what the driver found, run due timers, send what the turn wrote. The invariant: everything here happens
 in the thread that runs the loop; the one door for other threads is ``call_soon_threadsafe``.
 
 The mixins of ``weft.loop`` build the event loop on it, and ``_core.task`` adds tasks.
@@ -39,10 +39,14 @@ class Scheduler:
         self.ring = Ring()
         self.timers = TimerHeap()
         self.slow_callback_duration = 0.1  # seconds, as in asyncio
+        # Closed until its making has gone well, so that a loop that never came to be behaves like one.
+        self._driver = Driver()
+        self.closed = True
 
-    def _set_driver(self, driver) -> None:
-        """Before anything else: the driver (None: epoll)."""
+    def _start_with(self, driver) -> None:
+        """The first thing in the making of a loop: its driver (None: epoll)."""
         self._driver = EpollDriver() if driver is None else driver
+        self.closed = False
 
     # -- state ---------------------------------------------------------------------------------------------------------
 
@@ -173,41 +177,69 @@ class Scheduler:
         finally:
             self.before_callback()
             self.is_stopping = False
+            self.last_poll = 0
             self.thread_id = 0
             self._driver.flush()
 
     def turn(self):
+        """Ask the kernel, run what was ready before, then what the kernel said, then due timers: asyncio's order."""
         driver: Driver = self._driver
         now: int64_t = driver.read_clock()
-        timeout: int64_t
-        if self.ring.count > 0 or self.is_stopping:
-            timeout = 0
-        elif self.timers.count > 0:
-            timeout = max(self.timers.next_when() - now, 0)
-        else:
-            timeout = -1
+        asked: cython.bint = False
         # While callbacks are ready, asking the kernel each turn would double what a turn costs.
-        if timeout != 0 or now - self.last_poll >= driver.poll_interval or self.is_stopping:
+        if self.ring.count == 0 or now - self.last_poll >= driver.poll_interval or self.is_stopping:
+            # This may run destructors, which may schedule: no Python code runs from the next line to the kernel's wait.
             self.before_callback()
+            timeout: int64_t = self.time_to_sleep(now)
             driver.wait(timeout)
             if timeout != 0:
                 now = driver.read_clock()
             self.last_poll = now
-        if self.timers.count > 0 and self.timers.next_when() <= now:
-            self.run_due_timers()
+            asked = True
         self.run_ready()
+        if asked:
+            self.before_callback()
+            driver.deliver()
+        if self.timers.count > 0 and self.timers.next_when() <= now:
+            self.run_due_timers(now)
         if driver.unsent_count > 0:
             self.before_callback()
             driver.flush()
         return 0
 
-    def run_due_timers(self):
-        now: int64_t = self._driver.read_clock()
+    def time_to_sleep(self, now):
+        """How long the driver may wait, in nanoseconds: 0 while something is ready, negative when nothing ever will be."""
+        if self.ring.count > 0 or self.is_stopping:
+            return 0
+        if self.timers.count > 0:
+            return max(self.timers.next_when() - now, 0)
+        return -1
+
+    def run_due_timers(self, now):
+        """Run the timers that were due when the kernel was asked, in order."""
+        self.before_callback()
         handle: TimerHandle
         while self.timers.count > 0 and self.timers.next_when() <= now:
             handle = self.timers.pop()
             if not handle.is_cancelled:
-                self.ring.push(handle, cython.NULL)
+                self.run_now(handle)
+        return 0
+
+    def run_now(self, runnable):
+        """Run one handle at once, as :meth:`run_some` would; for timers that are due and descriptors that are ready."""
+        what: object = None
+        started: int64_t = 0
+        if self.debug:
+            what = runnable.describe()
+            started = self._driver.read_clock()
+        try:
+            runnable.run(cython.NULL)
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as error:
+            runnable.report(self, error)
+        if started:
+            self.warn_if_slow(what, started)
         return 0
 
     def run_ready(self):
@@ -252,10 +284,14 @@ class Scheduler:
         # SAFETY: take() handed both references over.
         Py_DECREF(entry.runnable)
         Py_XDECREF(entry.argument)
+        self.warn_if_slow(what, started)
+        return count - 1
+
+    def warn_if_slow(self, what, started):
         took: cython.double = to_seconds(self._driver.read_clock() - started)
         if took >= self.slow_callback_duration:
             logger.warning("Executing %s took %.3f seconds", what, took)
-        return count - 1
+        return 0
 
     def on_raised(self, entry, error):
         """Report what an entry let out, save for the two exceptions that are to leave the loop."""

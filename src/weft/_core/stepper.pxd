@@ -18,6 +18,7 @@ cdef class Stepper(Runnable):
     cdef int cancel_requests
     cdef bint must_cancel
     cdef bint is_running
+    cdef bint ended_eagerly
 
     cdef int start(self, TaskScheduler loop, object coroutine, object context) except -1
     cdef int start_eagerly(self, TaskScheduler loop, object coroutine, object context) except -1

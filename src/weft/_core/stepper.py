@@ -112,7 +112,7 @@ class Stepper(Runnable):
     def report(self, loop, error):
         """A step raises only where a future of foreign make, or a method that somebody overrode, does."""
         loop.call_exception_handler(
-            {"message": f"Exception in a step of {self.task!r}", "exception": error, "task": self.task}
+            {"message": f"Exception in a step of {self.task or 'a task that has ended'!s}", "exception": error}
         )
         return 0
 
@@ -134,6 +134,7 @@ class Stepper(Runnable):
         loop.link(self)
         try:
             self.step(None)
+            self.ended_eagerly = self.coroutine is None
         finally:
             loop.enter(outer)
         return 0
@@ -150,7 +151,8 @@ class Stepper(Runnable):
         result: cython.pointer(PyObject)
         if DISCARD_AWAITED_BY is not None:
             DISCARD_AWAITED_BY(future, self.task)
-        if is_stock(future):
+        # Our own task answers result() itself only for the error that cancelled it.
+        if is_stock(future) or (Py_TYPE(future) == task_type and not is_cancelled(future)):
             result = weft_call0(RESULT, future)
         else:
             result = weft_call_method0(future, RESULT_NAME)
@@ -310,12 +312,13 @@ class TaskScheduler(Scheduler):
             TypeError: when ``callback`` is not callable.
         """
         self.check()
-        if Py_TYPE(callback) == stepper_type:
+        if Py_TYPE(callback) == stepper_type and len(args) == 1:
             # A future that is done wakes its task. asyncio ignores what this returns.
             self.ring.push(callback, cython.cast(cython.pointer(PyObject), args[0]))
             return None
         if self.is_spawning and Py_TYPE(callback) == step_wrapper_type:
             # asyncio.Task.__init__ schedules its own first step; ours is scheduled instead.
+            # It is the innermost task under way whose wrapper comes first; start() sees to those around it.
             self.is_spawning = False
             self.spawn_context = context
             return None
@@ -425,6 +428,16 @@ def is_pending(task: object) -> cython.bint:
     return state == cython.cast(cython.pointer(PyObject), PENDING)
 
 
+@cython.cfunc
+@cython.inline
+@cython.exceptval(check=False)
+def is_cancelled(task: object) -> cython.bint:
+    # SAFETY: as in is_pending().
+    state: cython.pointer(PyObject) = get_state(cython.cast(cython.pointer(PyObject), task), cython.NULL)
+    Py_DECREF(state)
+    return state == cython.cast(cython.pointer(PyObject), CANCELLED)
+
+
 def register_task_type(cls):
     """Tell the stepper of the class ``weft.Task``, which is defined above it."""
     global task_type
@@ -470,12 +483,16 @@ def _step_wrapper_type():
     return found
 
 
-def _pending_state():
-    probe = _StepWrapperProbe()
-    return _asyncio.Future(loop=probe)._state
+def _state(cancelled):
+    future = _asyncio.Future(loop=_StepWrapperProbe())
+    if cancelled:
+        future.cancel()
+    return future._state
 
 
-PENDING = cython.declare(object, _pending_state())
+# Futures give out one of three interned strings, which can be told apart by identity.
+PENDING = cython.declare(object, _state(False))
+CANCELLED = cython.declare(object, _state(True))
 step_wrapper_class = cython.declare(object, _step_wrapper_type())
 step_wrapper_type = cython.declare(
     cython.pointer(PyTypeObject), cython.cast(cython.pointer(PyTypeObject), step_wrapper_class)

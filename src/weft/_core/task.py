@@ -25,6 +25,7 @@ from cython.cimports.weft._core.sys.python import (
 from weft import versions
 
 StockTask = cython.declare(object, _asyncio.Task)
+STOCK_GET_CORO = cython.declare(object, _asyncio.Task.get_coro)
 FUTURE_RESULT = cython.declare(object, _asyncio.Future.result)
 FUTURE_EXCEPTION = cython.declare(object, _asyncio.Future.exception)
 NO_ARGS = cython.declare(tuple, ())
@@ -99,6 +100,11 @@ class Task(asyncio.Task):
         stepper.must_cancel = True
         self._cancel_message = msg
         return True
+
+    def get_coro(self):
+        """The coroutine; None for a task that ended in its eager first step, as in asyncio."""
+        stepper: Stepper = stepper_of(self)
+        return None if stepper.ended_eagerly else STOCK_GET_CORO(self)
 
     def cancelling(self):
         """How many calls of :meth:`cancel` have not been taken back by :meth:`uncancel`."""
@@ -181,12 +187,16 @@ def start(
         if context is not None:
             keywords["context"] = context
     task._stepper = stepper
+    # A destructor or a name's __str__ may make another task before this one is made: each keeps its own account.
+    outer_spawning: cython.bint = loop.is_spawning
+    outer_context: object = loop.spawn_context
     loop.is_spawning = True
     try:
         weft_init(StockTask, task, (coro,), keywords)
+        context = loop.spawn_context
     finally:
-        loop.is_spawning = False
-    context, loop.spawn_context = loop.spawn_context, None
+        loop.is_spawning = outer_spawning
+        loop.spawn_context = outer_context
     if eagerly and loop.thread_id != 0:
         stepper.start_eagerly(loop, coro, context)
     else:

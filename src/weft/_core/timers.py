@@ -39,9 +39,10 @@ class TimerHandle(Handle):
         return self.heap is not None
 
     def cancel(self) -> None:
-        """Cancel the callback; a callback that has run or was cancelled is left alone."""
+        """Keep the callback from running, where it has not run yet."""
         if self.is_cancelled:
             return
+        self.is_cancelled = True
         self.drop()
         heap: TimerHeap = self.heap
         if heap is not None:
@@ -176,6 +177,7 @@ class TimerHeap:
             self.count -= 1
             handle = cython.cast(TimerHandle, self.slots[self.count].handle)
             handle.heap = None
+            handle.drop()
             # SAFETY: the slot is cut off by the count already.
             Py_DECREF(self.slots[self.count].handle)
         self.cancelled = 0

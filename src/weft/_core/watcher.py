@@ -18,10 +18,10 @@ class Watcher(Sink):
         return False
 
     def on_readable(self):
-        return self.loop.ring.push(self.reader, cython.NULL)
+        return self.loop.run_now(self.reader)
 
     def on_writable(self):
-        return self.loop.ring.push(self.writer, cython.NULL)
+        return self.loop.run_now(self.writer)
 
     def on_evicted(self):
         if self.reader is not None:
@@ -118,6 +118,7 @@ def watch(loop: Scheduler, fd: cython.int, callback: object, args: tuple, readin
     else:
         watcher = sink
     handle: Handle = new_handle(loop, callback, args, None, loop.debug)
+    handle.is_kept = True
     previous: Handle = watcher.reader if reading else watcher.writer
     replace(watcher, handle, reading)
     try:

@@ -53,5 +53,5 @@ class EventLoop(
     """
 
     def __init__(self, *, driver: Driver | None = None) -> None:
-        self._set_driver(driver)
+        self._start_with(driver)
         super().__init__()

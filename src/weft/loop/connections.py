@@ -149,7 +149,7 @@ class Connections(Host):
             sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             try:
                 sock.setblocking(False)
-                await self._connect_socket(sock, os.fspath(path))
+                await self.sock_connect(sock, os.fspath(path))
             except BaseException:
                 sock.close()
                 raise
@@ -259,11 +259,11 @@ class Connections(Host):
         family, type_, proto, _, address = info
         sock = None
         try:
-            sock = socket.socket(family, type_, proto)
+            sock = socket.socket(family=family, type=type_, proto=proto)
             sock.setblocking(False)
             if local is not None:
                 _bind_any(sock, [entry[4] for entry in local if entry[0] == family], errors)
-            await self._connect_socket(sock, address)
+            await self.sock_connect(sock, address)
             return sock
         except BaseException as error:
             if sock is not None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 from weft._core.datagram import DatagramTransport
 from weft.loop import addresses
 from weft.loop._host import Host
+from weft.versions import DATAGRAM_SOCKET_EXPECTED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -140,7 +141,7 @@ class Datagrams(Host):
             for family, proto, local, remote in candidates:
                 sock = None
                 try:
-                    sock = socket.socket(family, socket.SOCK_DGRAM, proto)
+                    sock = socket.socket(family=family, type=socket.SOCK_DGRAM, proto=proto)
                     if reuse_port:
                         addresses.set_reuse_port(sock)
                     if allow_broadcast:
@@ -149,7 +150,7 @@ class Datagrams(Host):
                     if local:
                         sock.bind(local)
                     if remote and not allow_broadcast:
-                        await self._connect_socket(sock, remote)
+                        await self.sock_connect(sock, remote)
                     return sock, remote
                 except BaseException as error:
                     if sock is not None:
@@ -166,7 +167,7 @@ class Datagrams(Host):
 def _check_given(sock: socket.socket, modifiers: dict[str, Any]) -> None:
     """Refuse a stream socket, and modifiers that a ready socket leaves no room for."""
     if sock.type == socket.SOCK_STREAM:
-        raise ValueError(f"A datagram socket was expected, got {sock!r}")
+        raise ValueError(f"{DATAGRAM_SOCKET_EXPECTED}, got {sock!r}")
     given = ", ".join(f"{name}={value}" for name, value in modifiers.items() if value)
     if given:
         raise ValueError(f"socket modifier keyword arguments can not be used when sock is specified. ({given})")

@@ -29,6 +29,7 @@ cdef extern from "weft_sys.h" nogil:
     Py_ssize_t weft_sendv(int fd, iovec* parts, int count)
     Py_ssize_t weft_writev(int fd, iovec* parts, int count)
     int weft_shutdown_write(int fd)
+    int weft_check_open(int fd)
 
 cdef extern from "<unistd.h>" nogil:
     int close(int fd)

@@ -8,6 +8,7 @@
 
 #include <Python.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdint.h>
 #include <string.h>
 #include <structmember.h>
@@ -112,6 +113,10 @@ static inline Py_ssize_t weft_writev(int fd, struct iovec *parts, int count) {
 
 static inline int weft_shutdown_write(int fd) {
     return shutdown(fd, SHUT_WR) == 0 ? 0 : -errno;
+}
+
+static inline int weft_check_open(int fd) {
+    return fcntl(fd, F_GETFD) >= 0 ? 0 : -errno;
 }
 
 /* The C functions behind `obj.attribute` for a built-in getset descriptor: PyGetSetDescrObject and PyGetSetDef are
