@@ -20,8 +20,8 @@ cdef class Stepper(Runnable):
     cdef bint is_running
     cdef bint ended_eagerly
 
-    cdef int start(self, TaskScheduler loop, object coroutine, object context) except -1
-    cdef int start_eagerly(self, TaskScheduler loop, object coroutine, object context) except -1
+    cdef int start(self, TaskScheduler loop, object task, object coroutine, object context) except -1
+    cdef int start_eagerly(self, TaskScheduler loop, object task, object coroutine, object context) except -1
     cdef object outcome(self, object future)
     cdef int step(self, object error) except -1
     cdef int wait_for(self, object awaited) except -1
@@ -43,5 +43,5 @@ cdef class TaskScheduler(Scheduler):
     cdef int link(self, Stepper stepper) except -1
     cdef int unlink(self, Stepper stepper) except -1
 
-cdef Stepper new_stepper(object task)
+cdef Stepper new_stepper()
 cdef object register_task_type(object cls)

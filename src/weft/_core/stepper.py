@@ -118,16 +118,18 @@ class Stepper(Runnable):
 
     # -- from start to end ---------------------------------------------------------------------------------------------
 
-    def start(self, loop, coroutine, context):
+    def start(self, loop, task, coroutine, context):
         """Make the first step ready."""
+        self.task = task
         self.coroutine = coroutine
         self.context = context
         loop.link(self)
         loop.ring.push(self, cython.NULL)
         return 0
 
-    def start_eagerly(self, loop, coroutine, context):
+    def start_eagerly(self, loop, task, coroutine, context):
         """Take the first step at once, inside whatever is running now."""
+        self.task = task
         outer: object = loop.current
         self.coroutine = coroutine
         self.context = context
@@ -444,9 +446,8 @@ def register_task_type(cls):
     task_type = cython.cast(cython.pointer(PyTypeObject), cls)
 
 
-def new_stepper(task):
+def new_stepper():
     stepper: Stepper = Stepper.__new__(Stepper)
-    stepper.task = task
     stepper.is_step = True
     PyObject_GC_UnTrack(cython.cast(cython.p_void, stepper))  # SAFETY: see traverse(); deallocation may untrack twice
     return stepper

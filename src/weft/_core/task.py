@@ -67,7 +67,7 @@ class Task(asyncio.Task):
             loop = asyncio.get_event_loop()
         if not isinstance(loop, TaskScheduler):
             raise TypeError(f"weft.Task needs a weft event loop, not {loop!r}; use asyncio.Task there")
-        start(self, new_stepper(self), loop, coro, name, context, eager_start)
+        start(self, loop, coro, name, context, eager_start)
 
     @property
     def state(self):
@@ -177,7 +177,7 @@ register_task_type(Task)
 
 @cython.cfunc
 def start(
-    task: object, stepper: Stepper, loop: TaskScheduler, coro: object, name: object, context: object, eagerly: object
+    task: object, loop: TaskScheduler, coro: object, name: object, context: object, eagerly: object
 ) -> cython.int:
     """Let asyncio make the task, without the step that it would schedule, and start the stepper in its place."""
     loop.check()
@@ -186,6 +186,7 @@ def start(
         keywords = {"loop": loop, "name": name}
         if context is not None:
             keywords["context"] = context
+    stepper: Stepper = new_stepper()
     task._stepper = stepper
     # A destructor or a name's __str__ may make another task before this one is made: each keeps its own account.
     outer_spawning: cython.bint = loop.is_spawning
@@ -198,9 +199,9 @@ def start(
         loop.is_spawning = outer_spawning
         loop.spawn_context = outer_context
     if eagerly and loop.thread_id != 0:
-        stepper.start_eagerly(loop, coro, context)
+        stepper.start_eagerly(loop, task, coro, context)
     else:
-        stepper.start(loop, coro, context)
+        stepper.start(loop, task, coro, context)
     return 0
 
 
@@ -234,7 +235,7 @@ class Tasks:
             if kwargs:
                 raise TypeError(f"create_task() got an unexpected keyword argument {next(iter(kwargs))!r}")
             task = weft_new(Task, NO_ARGS)
-            start(task, new_stepper(task), self, coro, name, context, eagerly)
+            start(task, self, coro, name, context, eagerly)
             return task
         self._check_closed()
         return versions.call_task_factory(self._task_factory, self, coro, name, context, kwargs)

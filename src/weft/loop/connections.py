@@ -321,17 +321,14 @@ class Connections(Host):
 
 
 def _bind_any(sock: socket.socket, local: Sequence[Any], errors: list[OSError]) -> None:
-    """Bind *sock* to the first address of *local* that is free; all errors but the last go to *errors*."""
-    last = None
+    """Bind *sock* to the first address of *local* that is free; the errors go to *errors*, the last one is raised."""
     try:
         for address in local:
             try:
                 sock.bind(address)
                 return
             except OSError as error:
-                if last is not None:
-                    errors.append(last)
-                last = addresses.bind_error(address, error)
-        raise last or OSError(f"no matching local address with family={sock.family!r} found")
+                errors.append(addresses.bind_error(address, error))
+        raise errors.pop() if errors else OSError(f"no matching local address with family={sock.family!r} found")
     finally:
-        del last, errors  # exceptions whose tracebacks hold this frame
+        del errors  # exceptions whose tracebacks hold this frame
