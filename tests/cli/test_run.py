@@ -246,9 +246,9 @@ MISSING = {
     "module in a package": (["-m", "json.no_such"], 1, "No module named json.no_such"),
     "module in no package": (["-m", "no_such.thing"], 1, "No module named no_such.thing"),
     "package": (
-        ["-m", "json"],
+        ["-m", "email"],
         1,
-        "No module named json.__main__; 'json' is a package and cannot be directly executed",
+        "No module named email.__main__; 'email' is a package and cannot be directly executed",
     ),
     "relative": (["-m", ".x"], 1, "relative module names are not supported"),
 }
