@@ -76,9 +76,6 @@ def test_loop_class(loop: type[Any]) -> type[Any]:
             handle: asyncio.TimerHandle = super().call_at(when, callback, *args, context=context)
             return handle
 
-        def _run_once(self) -> None:
-            run_once(self)
-
         @property
         def _ready(self) -> range:
             return range(self._ready_count)

@@ -58,12 +58,19 @@ def package(target: str) -> str:
     return target.partition("+")[0]
 
 
+class Hidden:
+    """Makes an attribute of a base class look absent."""
+
+    def __get__(self, instance: object, owner: type) -> None:
+        raise AttributeError(f"{owner.__name__} has no such attribute")
+
+
 def loop_class(target: str) -> type[Any]:
     """The target's loop class, counting instances and accepting (and closing) the selector that tests may pass."""
     base: Any = {"uvloop": "Loop", "weft": "EventLoop"}[package(target)]
     base = getattr(importlib.import_module(package(target)), base)
 
-    class Loop(base):  # type: ignore[misc, unused-ignore]
+    class BaseLoop(base):  # type: ignore[misc, unused-ignore]
         def __init__(self, selector: Any = None, **options: Any) -> None:
             global made
             made += 1
@@ -71,22 +78,25 @@ def loop_class(target: str) -> type[Any]:
                 selector.close()
             super().__init__(**options)
 
+        _run_once = fakeclock.run_once
+
     if not hasattr(base, "_default_executor"):
-        Loop._default_executor = None  # the tests' own clean-up reads it
-    return Loop
+        BaseLoop._default_executor = None  # the tests' own clean-up reads it
+    return BaseLoop
 
 
 def redirect(target: str) -> None:
     """Makes asyncio hand out the target's loop, and its Task where it has one of its own."""
     if target == "stock":
         return
-    loop = loop_class(target)
+    base = loop_class(target)
+    for owner, name in BASE_NAMES:
+        setattr(owner, name, base)
+    # As in asyncio, the loop that programs get is a subclass. The part that is for tests of the base alone is gone from it.
+    loop = type("Loop", (base,), {"_run_once": Hidden()})
     for owner, name in LOOP_NAMES:
         if hasattr(owner, name):
             setattr(owner, name, loop)
-    base = type("BaseLoop", (loop,), {"_run_once": fakeclock.run_once})
-    for owner, name in BASE_NAMES:
-        setattr(owner, name, base)
     for name in POLICY_NAMES:
         policy = getattr(asyncio.unix_events, name, None)
         if policy is not None:
@@ -160,7 +170,7 @@ def replace_test_loop(target: str) -> None:
     """Puts the target's fake-time loop in the place of the tests' own; where there is none, such tests are skipped."""
     utils: Any = importlib.import_module("test.test_asyncio.utils")
     if package(target) == "weft":
-        utils.TestLoop = fakeclock.test_loop_class(loop_class(target))
+        utils.TestLoop = fakeclock.test_loop_class(asyncio.base_events.BaseEventLoop)
         return
 
     def unavailable(*args: object) -> None:
