@@ -96,5 +96,5 @@ def test_the_list_can_be_read() -> None:
 def test_an_entry_without_a_reason_is_refused(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
     path = tmp_path_factory.mktemp("list") / "exclusions.toml"
     path.write_text(f"[[exclude]]\n{text}\n")
-    with pytest.raises(ValueError, match="entry 1|condition"):
+    with pytest.raises(ValueError, match=r"entry 1|condition"):
         exclusions.load(path)

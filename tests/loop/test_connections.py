@@ -86,9 +86,7 @@ class TestCreateConnection:
             ({"host": "127.0.0.1", "ssl_shutdown_timeout": 1}, "ssl_shutdown_timeout is only meaningful with ssl"),
         ],
     )
-    def test_refuses_arguments_that_exclude_each_other(
-        self, run: Run, arguments: dict[str, Any], message: str
-    ) -> None:
+    def test_refuses_arguments_that_exclude_each_other(self, run: Run, arguments: dict[str, Any], message: str) -> None:
         async def main() -> None:
             with pytest.raises(ValueError, match=message):
                 await asyncio.get_running_loop().create_connection(Recorder, **arguments)
@@ -308,9 +306,7 @@ class TestHappyEyeballs:
             with unreachable() as one, unreachable() as two:
                 before = open_sockets()
                 resolve_to(loop, one, two)
-                attempt = asyncio.ensure_future(
-                    loop.create_connection(Recorder, "name", 1, happy_eyeballs_delay=0.001)
-                )
+                attempt = asyncio.ensure_future(loop.create_connection(Recorder, "name", 1, happy_eyeballs_delay=0.001))
                 while open_sockets() < before + 2:
                     await asyncio.sleep(0.001)
                 attempt.cancel()
@@ -358,9 +354,7 @@ class TestUnixConnection:
             ({"path": "x", "ssl_handshake_timeout": 1}, "ssl_handshake_timeout is only meaningful with ssl"),
         ],
     )
-    def test_refuses_arguments_that_exclude_each_other(
-        self, run: Run, arguments: dict[str, Any], message: str
-    ) -> None:
+    def test_refuses_arguments_that_exclude_each_other(self, run: Run, arguments: dict[str, Any], message: str) -> None:
         async def main() -> None:
             with pytest.raises(ValueError, match=message):
                 await asyncio.get_running_loop().create_unix_connection(Recorder, **arguments)

@@ -1,7 +1,7 @@
 """The command ``python -m tools.conformance``: runs CPython's asyncio tests on a target and on stock, and compares.
 
-The invariant: exit status 0 means that every valid test of everything that was asked for passed and that no exclusion is
-untrue; 1 means a regression; 2 that something could not be run. ``make conformance`` calls it without arguments.
+The invariant: exit status 0 means that every valid test of everything that was asked for passed and that no exclusion
+is untrue; 1 means a regression; 2 that something could not be run. ``make conformance`` calls it without arguments.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ EXIT_CLEAN, EXIT_REGRESSION, EXIT_NOT_RUN = 0, 1, 2
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Reads the command line."""
     parser = argparse.ArgumentParser(prog="python -m tools.conformance", description=__doc__.partition("\n")[0])
     parser.add_argument("--python", action="append", metavar="PATH", help="an interpreter to test; repeatable "
                         "(default: this one, and those in .venv-3.*/)")  # fmt: skip
@@ -141,7 +142,7 @@ def _bare(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _forgive(verdicts: Sequence[Verdict]) -> None:
-    """For a peer: what its run skips (there is no virtual clock for it) is not asked of it, and no exclusion is stale."""
+    """For a peer: what its run skips (there is no virtual clock for it) is not asked of it; no exclusion is stale."""
     for verdict in verdicts:
         skipped = [test for test, outcome in verdict.failed.items() if outcome.word == "skipped"]
         for test in skipped:

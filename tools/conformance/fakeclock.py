@@ -1,8 +1,8 @@
 """The fake-time loop of CPython's asyncio tests, built on weft's virtual driver.
 
 CPython's tests move time by a generator: it receives when each timer falls due and answers by how much to advance the
-clock. The invariant: the loop never sleeps, and its time is exactly the float sum of what the generator said (the driver
-counts whole nanoseconds, so ``time()`` is answered from the float). Made by ``targets`` in place of ``utils.TestLoop``.
+clock. The invariant: the loop never sleeps, and its time is exactly the float sum of what the generator said (the
+driver counts whole nanoseconds, so ``time()`` is answered from the float). Made by ``targets`` in place of ``utils.TestLoop``.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def _no_times() -> Times:
 
 
 def test_loop_class(loop: type[Any]) -> type[Any]:
-    """A class with the interface of ``test.test_asyncio.utils.TestLoop`` over ``loop``, a class like ``weft.EventLoop``."""
+    """A class with the interface of CPython's ``utils.TestLoop`` over ``loop``, a class like ``weft.EventLoop``."""
     driver_class = importlib.import_module("weft._core.virtual").VirtualDriver
 
     class TestLoop(Descriptors, loop):  # type: ignore[misc]
@@ -93,7 +93,7 @@ def test_loop_class(loop: type[Any]) -> type[Any]:
 
 
 def run_once(loop: Any) -> None:
-    """One turn, for tests that call the stock loop's ``_run_once()``: what ``utils.run_once()`` does by public means."""
+    """One turn, for tests that call the stock loop's ``_run_once()``; as ``utils.run_once()``, by public means."""
     loop.call_soon(loop.stop)
     loop.run_forever()
 

@@ -1,6 +1,7 @@
 """Which modules of ``test.test_asyncio`` are run; a module that an interpreter does not have is left out there.
 
-Not listed: Windows and proactor modules, and ``test_protocols``/``test_transports``, which only look at abstract classes.
+Not listed: Windows and proactor modules, and ``test_protocols`` and ``test_transports``, which only look at abstract
+classes.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -128,10 +129,8 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _kill_group(process: subprocess.Popen[bytes]) -> None:
-    try:
+    with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
 
 
 def _follow(process: subprocess.Popen[bytes], report: int, attempt: Attempt, limit: float) -> bool:
@@ -157,7 +156,11 @@ def _follow(process: subprocess.Popen[bytes], report: int, attempt: Attempt, lim
 
 
 def run_attempt(job: Job, skip: list[str]) -> tuple[Attempt, str, str]:
-    """Runs one worker; returns what it reported, a word for how it ended (``ended``, ``hung``, ``crashed``), its output."""
+    """Runs one worker.
+
+    Returns:
+        What it reported; how it ended (``ended``, ``hung`` or ``crashed``); its output.
+    """
     attempt = Attempt()
     read_fd, write_fd = os.pipe()
     with tempfile.TemporaryDirectory(prefix="conformance-") as cwd, tempfile.TemporaryFile() as output:

@@ -65,6 +65,11 @@ class Hidden:
         raise AttributeError(f"{owner.__name__} has no such attribute")
 
 
+async def not_available(*args: object) -> None:
+    """What takes the place of sending by the kernel."""
+    raise asyncio.SendfileNotAvailableError("sendfile() is not supported")
+
+
 def loop_class(target: str) -> type[Any]:
     """The target's loop class, counting instances and accepting (and closing) the selector that tests may pass."""
     base: Any = {"uvloop": "Loop", "weft": "EventLoop"}[package(target)]
@@ -78,7 +83,9 @@ def loop_class(target: str) -> type[Any]:
                 selector.close()
             super().__init__(**options)
 
+        # What tests of the base class alone ask for. There, sending a file by the kernel is what is not available.
         _run_once = fakeclock.run_once
+        _sendfile_native = _sock_sendfile_native = not_available
 
     if not hasattr(base, "_default_executor"):
         BaseLoop._default_executor = None  # the tests' own clean-up reads it
@@ -92,8 +99,9 @@ def redirect(target: str) -> None:
     base = loop_class(target)
     for owner, name in BASE_NAMES:
         setattr(owner, name, base)
-    # As in asyncio, the loop that programs get is a subclass. The part that is for tests of the base alone is gone from it.
-    loop = type("Loop", (base,), {"_run_once": Hidden()})
+    # As in asyncio, the loop that programs get is a subclass. What is for tests of the base alone is gone from it.
+    own = {name: getattr(base.__base__, name, Hidden()) for name in ("_sendfile_native", "_sock_sendfile_native")}
+    loop = type("Loop", (base,), {"_run_once": Hidden(), **own})
     for owner, name in LOOP_NAMES:
         if hasattr(owner, name):
             setattr(owner, name, loop)
@@ -135,7 +143,7 @@ def mirror_patches(target: str) -> None:
     """Lets ``mock.patch('asyncio.unix_events.signal')`` reach the target's modules as well.
 
     Tests replace a module or a logger that the stock loop imported. Wherever a module of the target holds the same
-    object under the same name, it is replaced with the same mock for the same time.
+    object, or a function imported from it, the mock takes its place for the same time.
     """
     enter, leave = mock._patch.__enter__, mock._patch.__exit__
     undo: dict[int, list[tuple[Any, str, object]]] = {}
@@ -145,16 +153,10 @@ def mirror_patches(target: str) -> None:
         original = getattr(owner, self.attribute, None)
         result = enter(self)
         if getattr(owner, "__name__", "").startswith("asyncio.") and original is not None:
-            places = [
-                (module, self.attribute, original)
-                for name, module in list(sys.modules.items())
-                if name.startswith(package(target)) and vars(module).get(self.attribute) is original
-            ]
-            for module, attribute, _ in places:
-                setattr(module, attribute, getattr(owner, attribute))
-            undo[id(self)] = places
-            if self.attribute == "signal":
-                result.set_wakeup_fd.return_value = -1  # as the real one: none was set before
+            substitute = getattr(owner, self.attribute)
+            if isinstance(substitute, mock.NonCallableMock):
+                _make_faithful(self.attribute, substitute)
+            undo[id(self)] = _substitute(package(target), self.attribute, original, substitute)
         return result
 
     def __exit__(self: Any, *exc: Any) -> Any:
@@ -164,6 +166,32 @@ def mirror_patches(target: str) -> None:
 
     mock._patch.__enter__ = __enter__  # type: ignore[method-assign]
     mock._patch.__exit__ = __exit__  # type: ignore[method-assign]
+
+
+def _substitute(prefix: str, name: str, original: Any, substitute: Any) -> list[tuple[Any, str, object]]:
+    """Puts ``substitute`` in the place of ``original`` in the target's modules; returns what was there."""
+    before = []
+    for module in [module for key, module in list(sys.modules.items()) if key.startswith(prefix)]:
+        for attribute, value in list(vars(module).items()):
+            if attribute == name and value is original:
+                before.append((module, attribute, value))
+                setattr(module, attribute, substitute)
+            elif isinstance(original, types.ModuleType) and _is_function_of(original, attribute, value):
+                before.append((module, attribute, value))
+                # Looked up at each call: tests go on changing their mock.
+                setattr(module, attribute, lambda *a, _name=attribute, **k: getattr(substitute, _name)(*a, **k))
+    return before
+
+
+def _is_function_of(module: types.ModuleType, name: str, value: object) -> bool:
+    is_function = isinstance(value, types.FunctionType | types.BuiltinFunctionType)
+    return is_function and getattr(module, name, None) is value
+
+
+def _make_faithful(name: str, module: Any) -> None:
+    """Makes a mocked module give a proper answer where the stock loop does not look at the answer, and weft does."""
+    if name == "signal":
+        module.set_wakeup_fd.return_value = -1  # none was set before
 
 
 def replace_test_loop(target: str) -> None:

@@ -1,7 +1,7 @@
 """Compares what a target did with what stock asyncio did in the same run.
 
-The invariant: a test counts as valid when stock asyncio passes it on this machine and no exclusion covers it; everything
-valid must pass. Called by ``__main__``; pure functions over outcomes.
+The invariant: a test counts as valid when stock asyncio passes it on this machine and no exclusion covers it;
+everything valid must pass. Called by ``__main__``; pure functions over outcomes.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Runs one module of ``test.test_asyncio`` in this process and writes one JSON line per event to a pipe.
 
-The invariant: a ``start`` line leaves the process before the test runs, so that whoever reads the pipe knows the name of
-a test that hangs or kills the interpreter. Started by ``supervise`` as a plain script, with any CPython >= 3.11:
+The invariant: a ``start`` line leaves the process before the test runs, so that whoever reads the pipe knows the name
+of a test that hangs or kills the interpreter. Started by ``supervise`` as a plain script, with any CPython >= 3.11:
 
     python worker.py '{"module": "test_tasks", "target": "stock", "report_fd": 5, "skip": [], ...}'
 """

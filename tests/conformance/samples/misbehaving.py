@@ -1,4 +1,4 @@
-"""A test module that fails in every way a test can, for the tests of the conformance harness. Not collected by pytest."""
+"""A test module that fails in every way a test can, for the tests of the harness. Not collected by pytest."""
 
 import os
 import signal
