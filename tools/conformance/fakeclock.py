@@ -2,7 +2,9 @@
 
 CPython's tests move time by a generator: it receives when each timer falls due and answers by how much to advance the
 clock. The invariant: the loop never sleeps, and its time is exactly the float sum of what the generator said (the
-driver counts whole nanoseconds, so ``time()`` is answered from the float). Made by ``targets`` in place of ``utils.TestLoop``.
+driver counts whole nanoseconds, so ``time()`` is answered from the float).
+
+Made by ``targets`` in place of ``utils.TestLoop``.
 """
 
 from __future__ import annotations

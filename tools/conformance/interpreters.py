@@ -6,6 +6,8 @@ The invariant: nothing is passed over in silence; what cannot be tested has a re
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -55,12 +57,14 @@ class Interpreter:
 
 
 def probe(path: str) -> Interpreter:
-    """Asks the interpreter at ``path``.
+    """Asks the interpreter at ``path``, a path or the name of a command.
 
     Raises:
         OSError: it cannot be started.
         RuntimeError: it does not answer as a Python does.
     """
+    # Absolute, for workers run elsewhere; not resolved, as what the link in a virtual environment leads to is not in it.
+    path = os.path.abspath(shutil.which(path) or path)
     done = subprocess.run(
         [path, "-E", "-c", PROBE], capture_output=True, text=True, timeout=PROBE_SECONDS, cwd="/", check=False
     )
