@@ -63,7 +63,7 @@ def probe(path: str) -> Interpreter:
         OSError: it cannot be started.
         RuntimeError: it does not answer as a Python does.
     """
-    # Absolute, for workers run elsewhere; not resolved, as what the link in a virtual environment leads to is not in it.
+    # Absolute, as workers run elsewhere; not resolved, as what a virtual environment links to is not in it.
     path = os.path.abspath(shutil.which(path) or path)
     done = subprocess.run(
         [path, "-E", "-c", PROBE], capture_output=True, text=True, timeout=PROBE_SECONDS, cwd="/", check=False
