@@ -127,7 +127,11 @@ def choose(found: list[Interpreter]) -> tuple[list[Interpreter], list[Row]]:
             chosen[minor] = python
     named = re.findall(r'"Programming Language :: Python :: (3\.\d+)"', (ROOT / "pyproject.toml").read_text())
     seen = {row.version.rsplit(".", 1)[0] for row in rows} | {f"{major}.{minor}" for major, minor in chosen}
-    rows += [Row(version, "not run", "no such Python is installed here") for version in named if version not in seen]
+    rows += [
+        Row(version, "not run", "no such Python is installed here; make test-debian may have it")
+        for version in named
+        if version not in seen
+    ]
     return [chosen[minor] for minor in sorted(chosen)], rows
 
 
