@@ -142,7 +142,7 @@ def _nobody_cares(returncode: int) -> None:
 
 def _collect(proc: subprocess.Popen[bytes], idtype: int, ident: int) -> int | None:
     """Wait for a child that has ended; None if it has not. Negative: the signal that killed it, as in ``Popen``."""
-    if proc.returncode is None:
+    if proc.returncode is None:  # else the number may be another child's by now
         try:
             status = os.waitid(idtype, ident, os.WEXITED | os.WNOHANG)
         except ChildProcessError:
