@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import io
+import socket
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -87,6 +89,15 @@ async def connected(tls: bool) -> AsyncIterator[Connection]:
         await finish(server)
 
 
+def assert_nothing_watched() -> None:
+    """Descriptors made now, with the lowest free numbers, are not taken for ones that were closed while watched."""
+    loop = asyncio.get_running_loop()
+    one, two = socket.socketpair()
+    with one, two:
+        assert not loop.remove_writer(one)
+        assert not loop.remove_writer(two)
+
+
 class Unsupported(asyncio.Transport):
     """Of a loop that cannot send files."""
 
@@ -136,12 +147,20 @@ class TestSendfile:
     def test_keeps_the_order_of_writes(self, run: Run, file: BinaryIO, tls: bool) -> None:
         async def main() -> None:
             async with connected(tls) as connection:
-                before = b"before" * 100_000
-                connection.transport.write(before)
-                await asyncio.get_running_loop().sendfile(connection.transport, file)
+                connection.peer.transport.pause_reading()
+                sock = connection.transport.get_extra_info("socket")
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)  # so that it leaves in many steps
+                overfill(connection.transport)
+                # Below these marks the protocol may write again, but a file must still wait.
+                size = connection.transport.get_write_buffer_size()
+                connection.transport.set_write_buffer_limits(high=size // 2, low=size // 2)
+                connection.transport.write(b"before")
+                sending = asyncio.ensure_future(asyncio.get_running_loop().sendfile(connection.transport, file))
+                await turn()
+                connection.peer.transport.resume_reading()
+                await sending
                 connection.transport.write(b"after")
-                expected = before + DATA + b"after"
-                assert await connection.arrived(len(expected)) == expected
+                assert (await connection.arrived_up_to(b"after")).endswith(b"before" + DATA + b"after")
 
         run(main())
 
@@ -259,14 +278,15 @@ class TestSendfile:
 
         run(main())
 
+    @pytest.mark.parametrize("turns", range(4))
     @tls_or_not
-    def test_the_peer_goes_away(self, run: Run, file: BinaryIO, tls: bool) -> None:
+    def test_the_peer_goes_away(self, run: Run, file: BinaryIO, tls: bool, turns: int) -> None:
         async def main() -> None:
             async with connected(tls) as connection:
                 connection.peer.transport.pause_reading()
                 overfill(connection.transport)
                 sending = asyncio.ensure_future(asyncio.get_running_loop().sendfile(connection.transport, file))
-                await turn()
+                await turn(turns)
                 connection.peer.transport.abort()
                 with pytest.raises(ConnectionError):
                     await sending
@@ -307,6 +327,7 @@ class TestSendfile:
                     await sending
                 assert connection.transport.get_protocol() is connection.client
                 assert connection.transport.is_reading()
+                assert_nothing_watched()
                 connection.peer.transport.resume_reading()
                 connection.transport.write(b"the end")
                 await connection.arrived_up_to(b"the end")
@@ -314,11 +335,18 @@ class TestSendfile:
         run(main())
 
     @pytest.mark.weft_only  # asyncio leaves the file where it was
-    def test_cancellation_tells_how_much_was_sent(self, run: Run, long: BinaryIO) -> None:
+    @tls_or_not
+    def test_cancellation_tells_how_much_was_sent(self, run: Run, long: BinaryIO, tls: bool) -> None:
         async def main() -> None:
-            async with connected(False) as connection:
+            async with connected(tls) as connection:
+                loop = asyncio.get_running_loop()
+                loop.set_default_executor(ThreadPoolExecutor(1))
                 connection.peer.transport.pause_reading()
-                sending = asyncio.ensure_future(asyncio.get_running_loop().sendfile(connection.transport, long))
+                sending = asyncio.ensure_future(loop.sendfile(connection.transport, long))
+                _, high = connection.transport.get_write_buffer_limits()
+                while tls and connection.transport.get_write_buffer_size() < high:
+                    await asyncio.sleep(0.001)
+                await loop.run_in_executor(None, int)  # the next piece has been read, but must wait
                 await turn(10)
                 sending.cancel()
                 with pytest.raises(asyncio.CancelledError):
@@ -348,37 +376,68 @@ class TestSendfile:
 
         run(main())
 
-    @pytest.mark.weft_only  # asyncio resumes a protocol that it has not told of the pause, or forgets one that it has
+
+class Flow(Recorder):
+    """Insists on pauses and resumptions that take turns."""
+
+    paused = False
+
+    def pause_writing(self) -> None:
+        assert not self.paused
+        self.paused = True
+
+    def resume_writing(self) -> None:
+        assert self.paused
+        self.paused = False
+
+    @classmethod
+    def take_over(cls, connection: Connection) -> Flow:
+        flow = cls()
+        flow.made, flow.lost = connection.client.made, connection.client.lost
+        connection.transport.set_protocol(flow)
+        return flow
+
+
+@pytest.mark.weft_only  # asyncio resumes what it has not paused, and forgets what it has
+class TestFlowControl:
+    """The program's protocol is never told of a pause twice, or of an end of none; it knows of one that lasts."""
+
     @tls_or_not
-    def test_the_protocols_view_of_flow_control_stays_true(self, run: Run, file: BinaryIO, tls: bool) -> None:
-        class Flow(Recorder):
-            paused = False
-
-            def pause_writing(self) -> None:
-                assert not self.paused
-                self.paused = True
-
-            def resume_writing(self) -> None:
-                assert self.paused
-                self.paused = False
-
+    def test_a_pause_that_ends_during_the_transfer(self, run: Run, file: BinaryIO, tls: bool) -> None:
         async def main() -> None:
-            loop = asyncio.get_running_loop()
             async with connected(tls) as connection:
-                flow = Flow()
-                flow.made = connection.client.made
-                flow.lost = connection.client.lost
-                connection.transport.set_protocol(flow)
+                flow = Flow.take_over(connection)
                 connection.peer.transport.pause_reading()
                 while not flow.paused:
                     connection.transport.write(bytes(1 << 20))
                     await turn()
-                sending = asyncio.ensure_future(loop.sendfile(connection.transport, file))
+                sending = asyncio.ensure_future(asyncio.get_running_loop().sendfile(connection.transport, file))
                 await turn()
                 connection.peer.transport.resume_reading()
                 await sending
                 while connection.transport.get_write_buffer_size():
                     await asyncio.sleep(0)
                 assert not flow.paused
+
+        run(main())
+
+    def test_a_pause_that_lasts_beyond_the_transfer(self, run: Run, long: BinaryIO) -> None:
+        async def main() -> None:
+            async with connected(True) as connection:
+                flow = Flow.take_over(connection)
+                connection.peer.transport.pause_reading()
+                sending = asyncio.ensure_future(asyncio.get_running_loop().sendfile(connection.transport, long))
+                low, high = connection.transport.get_write_buffer_limits()
+                while connection.transport.get_write_buffer_size() < high:
+                    await asyncio.sleep(0.001)
+                assert not flow.paused
+                sending.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await sending
+                assert flow.paused
+                connection.peer.transport.resume_reading()
+                while flow.paused:
+                    await asyncio.sleep(0)
+                assert connection.transport.get_write_buffer_size() <= low
 
         run(main())

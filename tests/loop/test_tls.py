@@ -227,7 +227,6 @@ class TestFailedHandshakes:
         run(main())
 
     @pytest.mark.parametrize("turns", range(8))
-    @pytest.mark.weft_only  # asyncio's handshake goes on when it is cancelled before it could begin
     def test_cancellation_at_any_moment(self, run: Run, turns: int) -> None:
         async def main() -> None:
             loop = asyncio.get_running_loop()

@@ -115,7 +115,7 @@ class Files(Host):
     # By reading and writing
 
     async def _sock_sendfile_fallback(self, sock: socket.socket, file: Any, offset: int, count: int | None) -> int:
-        async def send(chunk: memoryview) -> None:
+        async def send(chunk: bytes) -> None:
             await self.sock_sendall(sock, chunk)
 
         return await self._send_by_hand(file, offset, count, SOCKET_CHUNK, send)
@@ -123,10 +123,9 @@ class Files(Host):
     async def _sendfile_fallback(self, transport: asyncio.Transport, file: Any, offset: int, count: int | None) -> int:
         guard = _Guard(self, transport)
 
-        async def send(chunk: memoryview) -> None:
-            guard.check_open()
-            transport.write(bytes(chunk))  # a copy: the transport may keep it, and the buffer is read into again
-            await guard.drain()
+        async def send(chunk: bytes) -> None:
+            await guard.drain()  # before, not after: a chunk counts from write() on, whatever happens then
+            transport.write(chunk)
 
         try:
             return await self._send_by_hand(file, offset, count, TRANSPORT_CHUNK, send)
@@ -134,21 +133,20 @@ class Files(Host):
             guard.give_back()
 
     async def _send_by_hand(
-        self, file: Any, offset: int, count: int | None, size: int, send: Callable[[memoryview], Awaitable[None]]
+        self, file: Any, offset: int, count: int | None, size: int, send: Callable[[bytes], Awaitable[None]]
     ) -> int:
         """Read the file in the executor, chunk by chunk, and *send* each."""
         if offset:
             file.seek(offset)
-        buffer = memoryview(bytearray(min(count, size) if count else size))
         total = 0
         try:
             while not count or total < count:
-                room = len(buffer) if not count else min(len(buffer), count - total)
-                read = await self.run_in_executor(None, file.readinto, buffer[:room])
-                if not read:
+                wanted = min(size, count - total) if count else size
+                chunk = await self.run_in_executor(None, file.read, wanted)
+                if not chunk:
                     break
-                await send(buffer[:read])
-                total += read
+                await send(chunk)
+                total += len(chunk)
             return total
         finally:
             if total and hasattr(file, "seek"):
@@ -169,7 +167,8 @@ class _Guard(asyncio.Protocol):
         self._was_paused: bool = transport._protocol_paused
         self._paused = self._was_paused
         self._lost = False
-        self._waiter: asyncio.Future[None] | None = None
+        self._waiter: asyncio.Future[None] | None = None  # whatever is being waited for
+        self._room: asyncio.Future[None] | None = None  # for drain() alone
         transport.pause_reading()
         transport.set_protocol(self)
 
@@ -179,16 +178,19 @@ class _Guard(asyncio.Protocol):
 
     async def drain(self) -> None:
         """Wait until the transport has room."""
-        if self._paused:
-            await self.wait(self._loop.create_future())
         self.check_open()
+        if self._paused:
+            self._room = self._loop.create_future()
+            await self.wait(self._room)
+            self.check_open()
 
     async def until_writable(self, fd: int) -> None:
         """Wait until the socket *fd* has room, or the connection is lost."""
         self.check_open()
-        self._loop._watch_writer(fd, self._wake)
+        ready = self._loop.create_future()
+        self._loop._watch_writer(fd, _complete, ready)
         try:
-            await self.wait(self._loop.create_future())
+            await self.wait(ready)
         finally:
             self._loop._unwatch_writer(fd)
 
@@ -200,16 +202,13 @@ class _Guard(asyncio.Protocol):
         finally:
             self._waiter = None
 
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
-
     def pause_writing(self) -> None:
         self._paused = True
 
     def resume_writing(self) -> None:
         self._paused = False
-        self._wake()
+        if self._room is not None:
+            _complete(self._room)
 
     def data_received(self, data: bytes) -> None:
         raise RuntimeError("Invalid state: reading should be paused")
@@ -234,6 +233,11 @@ class _Guard(asyncio.Protocol):
             self._protocol.pause_writing()
         elif self._was_paused and not self._paused:
             self._protocol.resume_writing()
+
+
+def _complete(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)
 
 
 async def _send_by_kernel(

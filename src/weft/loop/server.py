@@ -169,11 +169,9 @@ class Server(asyncio.Server):
     def _on_handshake(
         self, transport: asyncio.Transport, protocol: asyncio.BaseProtocol, waiter: asyncio.Future[None]
     ) -> None:
-        error = waiter.exception()
-        if error is not None:
-            transport.close()
-            if self._loop.get_debug():  # port scanners fail handshakes all day
-                self._report(error, protocol=protocol, transport=transport)
+        error = waiter.exception()  # which closes the transport too
+        if error is not None and self._loop.get_debug():  # port scanners fail handshakes all day
+            self._report(error, protocol=protocol, transport=transport)
 
     def _report(self, error: BaseException, **parties: Any) -> None:
         context = {name: party for name, party in parties.items() if party is not None}

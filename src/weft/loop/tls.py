@@ -39,17 +39,6 @@ class TlsProtocol(SSLProtocol):
     _sslobj: ssl.SSLObject
     _incoming: ssl.MemoryBIO
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Start the handshake, unless the TLS transport was closed before it could begin.
-
-        The standard protocol would go on with a connection that nobody holds any more.
-        """
-        if self._app_transport.is_closing():
-            self._transport = transport
-            cast("asyncio.Transport", transport).abort()
-        else:
-            super().connection_made(transport)
-
     def _do_read__buffered(self) -> None:
         """Fill the buffer of a ``BufferedProtocol`` with decrypted data, and tell it once.
 
