@@ -73,9 +73,7 @@ class EpollDriver:
         self.poll_interval = POLL_INTERVAL
         self.epoll_fd = -1
         self.wake_fd = -1
-        self.events = cython.cast(
-            cython.pointer(epoll_event), malloc(EVENTS_PER_WAIT * cython.sizeof(epoll_event))
-        )
+        self.events = cython.cast(cython.pointer(epoll_event), malloc(EVENTS_PER_WAIT * cython.sizeof(epoll_event)))
         self.buffer = cython.cast(cython.p_char, malloc(RECEIVE_SIZE))
         if self.events == cython.NULL or self.buffer == cython.NULL:
             raise MemoryError("no memory for an event loop's buffers")
@@ -430,9 +428,7 @@ class EpollDriver:
             weft_epoll_ctl(self.epoll_fd, EPOLL_CTL_DEL, fd, 0, 0)
             watch.events = 0
             return 0
-        failed = weft_epoll_ctl(
-            self.epoll_fd, EPOLL_CTL_MOD if watch.events else EPOLL_CTL_ADD, fd, events, data
-        )
+        failed = weft_epoll_ctl(self.epoll_fd, EPOLL_CTL_MOD if watch.events else EPOLL_CTL_ADD, fd, events, data)
         if failed == -ENOENT:
             # The user closed the descriptor behind our back, and the number is in use again.
             failed = weft_epoll_ctl(self.epoll_fd, EPOLL_CTL_ADD, fd, events, data)

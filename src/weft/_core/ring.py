@@ -31,9 +31,7 @@ class Ring:
     def grow(self):
         """Double the capacity; the entries move to the front of the new block in order."""
         capacity: cython.Py_ssize_t = self.mask + 1
-        larger: cython.pointer(Entry) = cython.cast(
-            cython.pointer(Entry), malloc(2 * capacity * cython.sizeof(Entry))
-        )
+        larger: cython.pointer(Entry) = cython.cast(cython.pointer(Entry), malloc(2 * capacity * cython.sizeof(Entry)))
         if larger == cython.NULL:
             raise MemoryError(f"no memory for {2 * capacity} ready callbacks")
         i: cython.Py_ssize_t

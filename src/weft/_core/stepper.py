@@ -186,7 +186,9 @@ class Stepper(Runnable):
         self.is_running = True
         # SAFETY: the locals `coroutine` and `error` outlive the call.
         status = weft_step(
-            coroutine, cython.NULL if error is None else cython.cast(cython.pointer(PyObject), error), THROW,
+            coroutine,
+            cython.NULL if error is None else cython.cast(cython.pointer(PyObject), error),
+            THROW,
             cython.address(produced),
         )
         self.is_running = False
@@ -218,11 +220,7 @@ class Stepper(Runnable):
         blocking: cython.pointer(PyObject) = get_blocking(future, cython.NULL)
         Py_DECREF(its_loop)
         Py_DECREF(blocking)
-        if (
-            its_loop != self.loop
-            or blocking != cython.cast(cython.pointer(PyObject), YES)
-            or awaited is self.task
-        ):
+        if its_loop != self.loop or blocking != cython.cast(cython.pointer(PyObject), YES) or awaited is self.task:
             return self.wait_for_other(awaited)
         set_blocking(future, cython.cast(cython.pointer(PyObject), NO), cython.NULL)
         if ADD_AWAITED_BY is not None:
