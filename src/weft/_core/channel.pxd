@@ -26,6 +26,8 @@ cdef class Channel(Sink):
     cdef int adopt(self, object protocol) except -1
     cdef int enter(self) except -1
     cdef int leave(self) except -1
+    cdef bint enter_if_driven(self) except -1
+    cdef Py_ssize_t unsent(self) noexcept
     cdef int lose(self, object error) except -1
     cdef int fatal(self, object error, str message) except -1
     cdef int check_thread(self) except -1
@@ -39,7 +41,6 @@ cdef class FlowChannel(Channel):
     cdef bint is_protocol_paused
     cdef int writes_after_loss
 
-    cdef Py_ssize_t unsent(self) noexcept
     cdef int after_write(self) except -1
     cdef int after_sent(self) except -1
     cdef int warn_lost(self) except -1

@@ -98,16 +98,19 @@ class Channel(Sink):
         """Stop receiving, let queued data leave, then call ``connection_lost(None)`` and close."""
         self.check_thread()
         if self.phase == OPEN:
-            self.phase = CLOSING
-            self.driver.unreceive(self)
-            if self.queue is None or self.queue.size == 0:
-                self.lose(None)
+            # asyncio hands each write to the kernel at once: what an earlier write of this turn queued goes now.
+            if self.queue is not None:
+                self.driver.send_now(self)
+            if self.phase == OPEN:
+                self.phase = CLOSING
+                self.driver.unreceive(self)
+                if self.unsent() == 0:
+                    self.lose(None)
 
     def abort(self):
         """Close at once; queued data that the kernel does not take now is dropped."""
         self.check_thread()
         if self.phase < LOST:
-            # asyncio hands each write to the kernel at once: what an earlier write of this turn queued counts as sent.
             if self.queue is not None:
                 self.driver.send_now(self)
             self._force_close(None)
@@ -128,6 +131,10 @@ class Channel(Sink):
                 self.server._detach(self)
 
     # -- the way down --------------------------------------------------------------------------------------------------
+
+    def unsent(self):
+        """How many bytes are queued."""
+        return self.queue.size if self.queue is not None else 0
 
     def lose(self, error):
         """Nothing is sent or received any more; ``connection_lost(error)`` follows in the next turn."""
@@ -163,7 +170,12 @@ class Channel(Sink):
             self.loop.call_exception_handler(
                 {"message": message, "exception": error, "transport": self, "protocol": self.protocol}
             )
-        self._force_close(error)
+        entered: cython.bint = self.enter_if_driven()
+        try:
+            self._force_close(error)
+        finally:
+            if entered:
+                self.leave()
         return 0
 
     def _fatal_error(self, error, message="Fatal error on transport"):
@@ -204,6 +216,13 @@ class Channel(Sink):
         self.is_entered = True
         return 0
 
+    def enter_if_driven(self):
+        """Enter unless that is done, or a user's code, in a context of its own, led here; says whether to leave again."""
+        if self.is_entered or not self.driver.is_delivering:
+            return False
+        self.enter()
+        return True
+
     def leave(self):
         self.is_entered = False
         PyContext_Exit(self.context)
@@ -220,9 +239,6 @@ class FlowChannel(Channel):
     @property
     def _protocol_paused(self):
         return self.is_protocol_paused
-
-    def unsent(self):
-        return self.queue.size if self.queue is not None else 0
 
     def get_write_buffer_size(self):
         """How many bytes are queued."""
@@ -257,14 +273,7 @@ class FlowChannel(Channel):
     def after_sent(self):
         if self.is_protocol_paused and self.unsent() <= self.low:
             self.is_protocol_paused = False
-            if self.is_entered:
-                self._tell_flow("resume_writing")
-            else:
-                self.enter()
-                try:
-                    self._tell_flow("resume_writing")
-                finally:
-                    self.leave()
+            self._tell_flow("resume_writing")
         return 0
 
     def _tell_flow(self, method):

@@ -22,4 +22,4 @@ def to_ns(seconds):
 
 
 def to_seconds(ns):
-    return ns * 1e-9
+    return ns / 1e9

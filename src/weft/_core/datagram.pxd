@@ -9,4 +9,5 @@ cdef class DatagramTransport(FlowChannel):
     cdef object datagram_received
 
     cdef bint send_one(self, bytes data, object address) except -1
+    cdef int send_waiting(self) except -1
     cdef int tell_error(self, object error) except -1

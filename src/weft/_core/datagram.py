@@ -82,9 +82,7 @@ class DatagramTransport(FlowChannel):
         return self.tell_error(self.os_error(code))
 
     def tell_error(self, error):
-        entered: cython.bint = not self.is_entered
-        if entered:
-            self.enter()
+        entered: cython.bint = self.enter_if_driven()
         try:
             self.protocol.error_received(error)
         except (SystemExit, KeyboardInterrupt):
@@ -144,6 +142,15 @@ class DatagramTransport(FlowChannel):
         return True
 
     def on_writable(self):
+        entered: cython.bint = self.enter_if_driven()
+        try:
+            self.send_waiting()
+        finally:
+            if entered:
+                self.leave()
+        return 0
+
+    def send_waiting(self):
         while self.packets and self.phase < LOST:
             data, address = self.packets[0]
             if not self.send_one(data, address):
@@ -157,15 +164,6 @@ class DatagramTransport(FlowChannel):
             if self.phase == CLOSING:
                 self.lose(None)
         return 0
-
-    def close(self):
-        """Stop receiving, let queued datagrams leave, then call ``connection_lost(None)`` and close."""
-        self.check_thread()
-        if self.phase == OPEN:
-            self.phase = CLOSING
-            self.driver.unreceive(self)
-            if not self.packets:
-                self.lose(None)
 
     def _force_close(self, error):
         if self.phase < LOST:

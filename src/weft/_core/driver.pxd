@@ -21,6 +21,7 @@ cdef class Sink:
     cdef WriteQueue queue
 
     cdef int offer_buffer(self, char** where, Py_ssize_t* size) except -1
+    cdef int withdraw_buffer(self) except -1
     cdef int on_received(self, char* data, Py_ssize_t size) except -1
     cdef int on_eof(self) except -1
     cdef int on_receive_failed(self, int code) except -1
@@ -36,6 +37,7 @@ cdef class Sink:
 cdef class Driver:
     cdef int64_t poll_interval
     cdef Py_ssize_t unsent_count
+    cdef bint is_delivering
     cdef int64_t read_clock(self) noexcept
     cdef int wait(self, int64_t timeout) except -1
     cdef int deliver(self) except -1

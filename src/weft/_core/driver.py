@@ -21,6 +21,10 @@ class Sink:
         """Name memory to receive into; leaving ``where`` NULL asks for the driver's own buffer."""
         return 0
 
+    def withdraw_buffer(self):
+        """The memory that was offered is not written to any more: nothing came, or it stands there now."""
+        return 0
+
     def on_received(self, data, size):
         raise NotImplementedError
 
@@ -62,6 +66,8 @@ class Sink:
 
 class Driver:
     # `poll_interval`: how many nanoseconds ready callbacks may run before wait() is called again.
+    # `unsent_count`: for how many sinks flush() has something to send.
+    # `is_delivering`: whether it is the driver who calls the sinks now, not the code of a user who writes or closes.
 
     def read_clock(self):
         """The moment, in nanoseconds; it never goes back."""

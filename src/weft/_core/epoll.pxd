@@ -21,8 +21,12 @@ cdef class EpollDriver(Driver):
     cdef bytearray datagram_buffer
     cdef PyObject** unsent
     cdef Py_ssize_t unsent_capacity
+    cdef PyObject** flushing
+    cdef Py_ssize_t flushing_count
+    cdef Py_ssize_t flushing_capacity
 
     cdef int open(self) except -1
+    cdef int drop_flushed(self) except -1
     cdef int poll(self, int64_t timeout) except -1
     cdef int dispatch(self, epoll_event* event) except -1
     cdef int reserve(self, int fd) except -1

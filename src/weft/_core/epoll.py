@@ -86,6 +86,7 @@ class EpollDriver:
         self.close_own()
         free(self.watches)
         free(self.unsent)
+        free(self.flushing)
         free(self.events)
         free(self.buffer)
 
@@ -116,6 +117,7 @@ class EpollDriver:
             self.unsent_count -= 1
             # SAFETY: send() took this reference, and the list is cut before it goes.
             Py_DECREF(self.unsent[self.unsent_count])
+        return self.drop_flushed()
 
     def close_own(self):
         if self.epoll_fd >= 0:
@@ -161,8 +163,12 @@ class EpollDriver:
 
     def deliver(self):
         i: cython.int
-        for i in range(self.found):
-            self.dispatch(cython.address(self.events[i]))
+        self.is_delivering = True
+        try:
+            for i in range(self.found):
+                self.dispatch(cython.address(self.events[i]))
+        finally:
+            self.is_delivering = False
         return 0
 
     def dispatch(self, event):
@@ -207,6 +213,10 @@ class EpollDriver:
             n = weft_recv(sink.fd, where, size)
         else:
             n = weft_read(sink.fd, where, size)
+        if where != self.buffer:
+            sink.withdraw_buffer()
+            if not sink.is_receiving:
+                return 0  # giving the buffer back ran code that closed or paused the transport
         if n > 0:
             sink.on_received(where, n)
         elif n == 0:
@@ -285,22 +295,28 @@ class EpollDriver:
 
     def flush(self):
         """Send for every sink of the list; what resumed protocols write meanwhile is left for the next turn."""
-        count: cython.Py_ssize_t = self.unsent_count
-        if count == 0:
-            return 0
-        i: cython.Py_ssize_t
-        sink: Sink
-        for i in range(count):
-            sink = cython.cast(Sink, self.unsent[i])
-            sink.is_flushing = False
-            if sink.fd >= 0 and not sink.is_sending and sink.queue.size > 0:
-                self.transmit(sink)
-        for i in range(count):
-            # SAFETY: the first `count` references are this call's to drop; send() only ever appends.
-            Py_DECREF(self.unsent[i])
-        self.unsent_count -= count
-        for i in range(self.unsent_count):
-            self.unsent[i] = self.unsent[count + i]
+        self.unsent, self.flushing = self.flushing, self.unsent
+        self.unsent_capacity, self.flushing_capacity = self.flushing_capacity, self.unsent_capacity
+        self.flushing_count, self.unsent_count = self.unsent_count, 0
+        self.is_delivering = True
+        try:
+            i: cython.Py_ssize_t
+            for i in range(self.flushing_count):
+                # SAFETY: send() took this reference, and drop_flushed() gives it back.
+                sink: Sink = cython.cast(Sink, self.flushing[i])
+                sink.is_flushing = False
+                if sink.fd >= 0 and not sink.is_sending and sink.queue.size > 0:
+                    self.transmit(sink)
+        finally:
+            self.is_delivering = False
+            self.drop_flushed()
+        return 0
+
+    def drop_flushed(self):
+        while self.flushing_count > 0:
+            self.flushing_count -= 1
+            # SAFETY: the reference that send() took; the list is cut before it goes, for what its end may run.
+            Py_DECREF(self.flushing[self.flushing_count])
         return 0
 
     def send_now(self, sink):
@@ -393,6 +409,7 @@ class EpollDriver:
             # A transport owns its descriptor, so whoever watched one of this number has closed it.
             self.release(stale)
             stale.on_evicted()
+            watch = cython.address(self.watches[fd])  # the destructor of a callback may have made the table grow
         watch.sink = cython.cast(cython.pointer(PyObject), sink)
         watch.events = 0
         if not sink.is_collectable:
@@ -492,6 +509,10 @@ class EpollDriver:
         i: cython.Py_ssize_t
         for i in range(self.unsent_count):
             seen = visit(self.unsent[i], data)
+            if seen != 0:
+                return seen
+        for i in range(self.flushing_count):
+            seen = visit(self.flushing[i], data)
             if seen != 0:
                 return seen
         return 0

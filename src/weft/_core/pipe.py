@@ -95,8 +95,13 @@ class ReadPipeTransport(Channel):
             logger.info("%r was closed by peer", self)
         self.phase = CLOSING
         self.driver.unreceive(self)
-        self.loop.call_soon(self.protocol.eof_received)
-        return self.lose(None)
+        self.enter()
+        try:
+            self.loop.call_soon(self.protocol.eof_received)
+            self.lose(None)
+        finally:
+            self.leave()
+        return 0
 
     def on_receive_failed(self, code):
         # EIO is how a terminal's other side says that it has gone: the same OSError rule as for any peer.
@@ -148,7 +153,11 @@ class WritePipeTransport(FlowChannel):
         """Nobody reads any more; for a socket, the other side has spoken or gone, which is the same to a write pipe."""
         if self.loop.debug:
             logger.info("%r was closed by peer", self)
-        self._force_close(BrokenPipeError() if self.queue.size > 0 else None)
+        self.enter()
+        try:
+            self._force_close(BrokenPipeError() if self.queue.size > 0 else None)
+        finally:
+            self.leave()
         return 0
 
     def write(self, data):
@@ -172,9 +181,14 @@ class WritePipeTransport(FlowChannel):
         self.write(b"".join(list_of_data))
 
     def on_sent(self):
-        self.after_sent()
-        if self.queue.size == 0 and self.phase == CLOSING:
-            self.lose(None)
+        entered: cython.bint = self.enter_if_driven()
+        try:
+            self.after_sent()
+            if self.queue.size == 0 and self.phase == CLOSING:
+                self.lose(None)
+        finally:
+            if entered:
+                self.leave()
         return 0
 
     def on_send_failed(self, code):

@@ -175,11 +175,13 @@ class Scheduler:
                 if self.is_stopping:
                     break
         finally:
-            self.before_callback()
-            self.is_stopping = False
-            self.last_poll = 0
-            self.thread_id = 0
-            self._driver.flush()
+            try:
+                self.before_callback()
+                self._driver.flush()
+            finally:
+                self.is_stopping = False
+                self.last_poll = 0
+                self.thread_id = 0
 
     def turn(self):
         """Ask the kernel, run what was ready before, then what the kernel said, then due timers: asyncio's order."""

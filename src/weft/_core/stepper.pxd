@@ -41,6 +41,7 @@ cdef class TaskScheduler(Scheduler):
 
     cdef int enter(self, object task) except -1
     cdef int link(self, Stepper stepper) except -1
+    cdef int unlink_all(self) except -1
     cdef int unlink(self, Stepper stepper) except -1
 
 cdef Stepper new_stepper()

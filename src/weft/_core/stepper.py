@@ -29,6 +29,7 @@ from cython.cimports.weft._core.sys.python import (
     Py_INCREF,
     Py_TYPE,
     PyExceptionInstance_Check,
+    PyObject_GC_Track,
     PyObject_GC_UnTrack,
     PyObject,
     PySendResult,
@@ -277,6 +278,8 @@ class Stepper(Runnable):
         self.end()
         if isinstance(error, CancelledError):
             self.cancelled_error = error
+            # Its traceback may lead back to the task, and the loop answers for this stepper no more.
+            PyObject_GC_Track(cython.cast(cython.p_void, self))  # SAFETY: untracked since new_stepper()
             CANCEL(task, msg=error.args[0] if error.args else None)
             return 0
         SET_EXCEPTION(task, error)
@@ -295,6 +298,9 @@ class TaskScheduler(Scheduler):
         self.current = None
         self.spawn_context = None
         self.loop_keyword = {"loop": self}
+
+    def __dealloc__(self):
+        self.unlink_all()
 
     def call_soon(self, callback, *args, context=None):
         """Run ``callback(*args)`` in the next turn, after everything that was scheduled before it.
@@ -366,15 +372,20 @@ class TaskScheduler(Scheduler):
             cython.cast(Stepper, stepper.next).previous = stepper.previous
         stepper.next = stepper.previous = stepper.loop = cython.NULL
         stepper.must_cancel = False
-        stepper.coroutine = stepper.task = stepper.waiting_for = None
+        stepper.coroutine = stepper.task = stepper.waiting_for = stepper.context = None
         # SAFETY: the registry's reference; the caller holds one of its own.
         Py_DECREF(cython.cast(cython.pointer(PyObject), stepper))
         return 0
 
     def _drop_scheduled(self) -> None:
         Scheduler._drop_scheduled(self)
+        self.unlink_all()
+
+    def unlink_all(self):
         while self.first != cython.NULL:
+            # SAFETY: the registry owns a reference to what it points to.
             self.unlink(cython.cast(Stepper, self.first))
+        return 0
 
 
 @cython.cfunc

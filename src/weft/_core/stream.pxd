@@ -5,7 +5,7 @@ cdef class StreamTransport(FlowChannel):
     cdef object data_received
     cdef object get_buffer
     cdef object buffer_updated
-    cdef object offered
+    cdef Py_buffer offered
     cdef object empty_waiter
     cdef bint is_eof_written
 
@@ -13,5 +13,6 @@ cdef class StreamTransport(FlowChannel):
     cdef int push(self, object data) except -1
     cdef int start_sending(self) except -1
     cdef int shut_down(self) except -1
+    cdef int on_empty(self) except -1
 
 cdef object fill_names(dict extra, object sock)

@@ -93,13 +93,12 @@ class StreamTransport(FlowChannel):
     def offer_buffer(self, where, size):
         if self.get_buffer is None:
             return 0
-        view: cython.Py_buffer
         self.enter()
         try:
             buffer = self.get_buffer(-1)
             if not len(buffer):
                 raise RuntimeError("get_buffer() returned an empty buffer")
-            PyObject_GetBuffer(buffer, cython.address(view), PyBUF_SIMPLE | PyBUF_WRITABLE)
+            PyObject_GetBuffer(buffer, cython.address(self.offered), PyBUF_SIMPLE | PyBUF_WRITABLE)
         except (SystemExit, KeyboardInterrupt):
             raise
         except BaseException as error:
@@ -107,18 +106,19 @@ class StreamTransport(FlowChannel):
             return 0
         finally:
             self.leave()
-        # SAFETY: `offered` keeps the object alive until on_received(), and nothing of Python runs in between.
-        self.offered = buffer
-        where[0] = cython.cast(cython.p_char, view.buf)
-        size[0] = view.len
-        PyBuffer_Release(cython.address(view))
+        # SAFETY: the memory is held by `offered` until withdraw_buffer().
+        where[0] = cython.cast(cython.p_char, self.offered.buf)
+        size[0] = self.offered.len
+        return 0
+
+    def withdraw_buffer(self):
+        PyBuffer_Release(cython.address(self.offered))
         return 0
 
     def on_received(self, data, size):
         self.enter()
         try:
             if self.get_buffer is not None:
-                self.offered = None
                 self.buffer_updated(size)
             else:
                 self.data_received(PyBytes_FromStringAndSize(data, size))
@@ -132,26 +132,22 @@ class StreamTransport(FlowChannel):
         return 0
 
     def on_eof(self):
-        self.offered = None
         self.enter()
         try:
-            keep_open = self.protocol.eof_received()
+            if self.protocol.eof_received():
+                # The peer may still listen: only reading ends.
+                self.driver.unreceive(self)
+            else:
+                self.close()
         except (SystemExit, KeyboardInterrupt):
             raise
         except BaseException as error:
             self.fatal(error, "Fatal error: protocol.eof_received() call failed.")
-            return 0
         finally:
             self.leave()
-        if keep_open:
-            # The peer may still listen: only reading ends.
-            self.driver.unreceive(self)
-        else:
-            self.close()
         return 0
 
     def on_receive_failed(self, code):
-        self.offered = None
         return self.fatal(self.os_error(code), "Fatal read error on socket transport")
 
     # -- sending -------------------------------------------------------------------------------------------------------
@@ -198,17 +194,28 @@ class StreamTransport(FlowChannel):
         return 1
 
     def start_sending(self):
-        # A loop that does not run has no end of turn.
-        if self.queue.size >= SEND_AT_ONCE or self.loop.thread_id == 0:
+        # The protocol is asked to pause only for what the kernel did not take; a loop that does not run has no end of turn.
+        if self.queue.size >= SEND_AT_ONCE or self.queue.size > self.high or self.loop.thread_id == 0:
             self.driver.send_now(self)
         else:
             self.driver.send(self)
         return self.after_write()
 
     def on_sent(self):
-        self.after_sent()
-        if self.queue.size > 0 or self.phase >= LOST:
+        if self.phase == OPEN and not self.is_protocol_paused and not self.is_eof_written and self.empty_waiter is None:
             return 0
+        entered: cython.bint = self.enter_if_driven()
+        try:
+            self.after_sent()
+            if self.queue.size == 0 and self.phase < LOST:
+                self.on_empty()
+        finally:
+            if entered:
+                self.leave()
+        return 0
+
+    def on_empty(self):
+        """Everything queued has left: go on with what waited for it."""
         if self.empty_waiter is not None and not self.empty_waiter.done():
             self.empty_waiter.set_result(None)
         if self.phase == CLOSING:

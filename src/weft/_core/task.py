@@ -12,6 +12,8 @@ import enum
 import cython
 from cython.cimports.weft._core.stepper import Stepper, TaskScheduler, new_stepper, register_task_type
 from cython.cimports.weft._core.sys.python import (
+    Py_EnterRecursiveCall,
+    Py_LeaveRecursiveCall,
     PyObject,
     unaryfunc,
     weft_get_await,
@@ -94,9 +96,15 @@ class Task(asyncio.Task):
             return False
         stepper: Stepper = stepper_of(self)
         stepper.cancel_requests += 1
-        if stepper.waiting_for is not None and stepper.waiting_for.cancel(msg=msg):
-            # The future's callback, the stepper, brings the cancellation into the coroutine.
-            return True
+        if stepper.waiting_for is not None:
+            # A chain of tasks is as long as the user made it, and may be a ring.
+            Py_EnterRecursiveCall(" while cancelling a task")
+            try:
+                if stepper.waiting_for.cancel(msg=msg):
+                    # The future's callback, the stepper, brings the cancellation into the coroutine.
+                    return True
+            finally:
+                Py_LeaveRecursiveCall()
         stepper.must_cancel = True
         self._cancel_message = msg
         return True

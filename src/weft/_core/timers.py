@@ -10,7 +10,7 @@ import asyncio
 
 import cython
 from cython.cimports.libc.stdint import int64_t
-from cython.cimports.libc.stdlib import free, realloc
+from cython.cimports.libc.stdlib import free, malloc, realloc
 from cython.cimports.weft._core.handle import Handle, fill
 from cython.cimports.weft._core.sys.python import Py_DECREF, Py_INCREF, PyObject, visitproc
 
@@ -129,16 +129,25 @@ class TimerHeap:
             self.compact()
 
     def compact(self):
-        """Drop every cancelled slot and order the rest anew, in linear time."""
+        """Drop every cancelled slot and order the rest anew, in linear time.
+
+        Dropping a handle can run any code, this heap's methods among it: so the heap is whole again before the first goes.
+        """
+        dropped: cython.pointer(cython.pointer(PyObject)) = cython.cast(
+            cython.pointer(cython.pointer(PyObject)), malloc(self.cancelled * cython.sizeof(cython.p_void))
+        )
+        if dropped == cython.NULL:
+            return  # nothing is lost by compacting later
         kept: cython.Py_ssize_t = 0
+        gone: cython.Py_ssize_t = 0
         i: cython.Py_ssize_t
-        handle: TimerHandle
         for i in range(self.count):
-            handle = cython.cast(TimerHandle, self.slots[i].handle)
+            # SAFETY: the slot's reference keeps the handle alive, and moves on into `dropped` where it goes.
+            handle: TimerHandle = cython.cast(TimerHandle, self.slots[i].handle)
             if handle.is_cancelled:
                 handle.heap = None
-                # SAFETY: the local holds a reference; this slot is overwritten or cut off below.
-                Py_DECREF(self.slots[i].handle)
+                dropped[gone] = self.slots[i].handle
+                gone += 1
             else:
                 self.slots[kept] = self.slots[i]
                 kept += 1
@@ -146,6 +155,10 @@ class TimerHeap:
         self.cancelled = 0
         for i in range(kept // 2 - 1, -1, -1):
             self.sift_down(i)
+        for i in range(gone):
+            # SAFETY: the references that the slots owned; no slot points there any more.
+            Py_DECREF(dropped[i])
+        free(dropped)
 
     def sift_up(self, place):
         moving: Slot = self.slots[place]

@@ -16,7 +16,10 @@ cdef extern from "Python.h":
     void Py_INCREF(PyObject*)
     void Py_DECREF(PyObject*)
     void Py_XDECREF(PyObject*)
+    void PyObject_GC_Track(void*)
     void PyObject_GC_UnTrack(void*)
+    int Py_EnterRecursiveCall(const char* where) except -1
+    void Py_LeaveRecursiveCall()
     unsigned long PyThread_get_thread_ident() nogil
     int PyErr_CheckSignals() except -1
     bint PyCallable_Check(object)
