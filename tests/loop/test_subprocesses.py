@@ -146,14 +146,15 @@ class TestStreams:
 
     def test_signals(self, run: Run[Any]) -> None:
         async def main() -> None:
-            for send, signum in (
-                (lambda c: c.terminate(), 15),
-                (lambda c: c.kill(), 9),
-                (lambda c: c.send_signal(1), 1),
-            ):
+            for signum in (signal.SIGTERM, signal.SIGKILL, signal.SIGHUP):
                 child = await asyncio.create_subprocess_exec(*BLOCKED)
                 assert child.returncode is None
-                send(child)
+                if signum == signal.SIGTERM:
+                    child.terminate()
+                elif signum == signal.SIGKILL:
+                    child.kill()
+                else:
+                    child.send_signal(signum)
                 assert await child.wait() == -signum
 
         run(main())
@@ -369,6 +370,24 @@ class TestAfterTheEnd:
         run(main())
         assert not caplog.records
 
+    @pytest.mark.weft_only  # in asyncio one of the two may be told 0 or 255
+    def test_a_thread_waits_as_well(self, run: Run[Any], caplog: pytest.LogCaptureFixture) -> None:
+        async def main() -> None:
+            loop = asyncio.get_running_loop()
+            for _ in range(20):
+                transport, recorder = await loop.subprocess_shell(Recorder, "read line; exit 3")
+                popen = transport.get_extra_info("subprocess")
+                waiting = loop.run_in_executor(None, popen.wait)
+                stdin: Any = transport.get_pipe_transport(0)
+                stdin.write(b"\n")
+                assert await waiting == 3
+                await recorder.over
+                assert transport.get_returncode() == 3
+                transport.close()
+
+        run(main())
+        assert not caplog.records
+
     @pytest.mark.weft_only  # in asyncio with its thread it is a race
     def test_somebody_else_has_waited_for_the_child(self, run: Run[Any], caplog: pytest.LogCaptureFixture) -> None:
         async def main() -> None:
@@ -562,6 +581,7 @@ class TestGivenUp:
             transport.close()
             assert not is_alive(transport.get_pid())
             assert transport.get_returncode() == -9
+            del transport
             gc.collect()
 
     @pytest.mark.weft_only
@@ -585,6 +605,7 @@ class TestGivenUp:
         finally:
             gc.enable()
         assert f"unclosed transport <SubprocessTransport pid={pid} running" in str(caught[0].message)
+        caught.clear()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ResourceWarning)
             gc.collect()
@@ -626,6 +647,7 @@ class TestGivenUp:
             loop.close()
             transport.get_extra_info("subprocess").wait()
             transport.close()
+            del transport
             gc.collect()
         assert not caplog.records
 

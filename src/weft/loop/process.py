@@ -19,7 +19,7 @@ import subprocess
 import threading
 import warnings
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import IO, Any, Protocol, cast
 
 from weft.loop._host import Host
@@ -141,23 +141,26 @@ def _nobody_cares(returncode: int) -> None:
 
 
 def _collect(proc: subprocess.Popen[bytes], idtype: int, ident: int) -> int | None:
-    """Wait for a child that has ended; None if it has not. Negative: the signal that killed it, as in ``Popen``."""
-    if proc.returncode is None:  # else the number may be another child's by now
-        try:
-            status = os.waitid(idtype, ident, os.WEXITED | os.WNOHANG)
-        except ChildProcessError:
-            if proc.returncode is None:  # a thread in Popen.wait() may have been faster, and knows
-                logger.warning(
-                    "child process pid %d exit status already read:  will report returncode %d",
-                    proc.pid,
-                    UNKNOWN_STATUS,
-                )
+    """Wait for a child that has ended; None if it has not. Negative: the signal that killed it, as in ``Popen``.
+
+    Looks first, and leaves the waiting to ``Popen``, which has a lock for it: a thread in ``Popen.wait()`` is told the
+    truth, too.
+    """
+    if proc.returncode is not None:
+        return proc.returncode  # do not look: the number may be another child's by now
+    try:
+        status = os.waitid(idtype, ident, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        with getattr(proc, "_waitpid_lock", nullcontext()):  # a thread in Popen.wait() may be about to note the code
+            if proc.returncode is None:
+                text = "child process pid %d exit status already read:  will report returncode %d"
+                logger.warning(text, proc.pid, UNKNOWN_STATUS)
                 proc.returncode = UNKNOWN_STATUS
-        else:
-            if status is None:
-                return None
-            proc.returncode = status.si_status if status.si_code == os.CLD_EXITED else -status.si_status
-    return proc.returncode
+            return proc.returncode
+    if status is None:
+        return None
+    proc.poll()
+    return status.si_status if status.si_code == os.CLD_EXITED else -status.si_status
 
 
 class SubprocessTransport(asyncio.SubprocessTransport):
