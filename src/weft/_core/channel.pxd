@@ -29,6 +29,8 @@ cdef class Channel(Sink):
     cdef bint enter_if_driven(self) except -1
     cdef Py_ssize_t unsent(self) noexcept
     cdef int lose(self, object error) except -1
+    cdef int let_go(self) except -1
+    cdef object phase_name(self)
     cdef int fatal(self, object error, str message) except -1
     cdef int check_thread(self) except -1
     cdef int pause(self) except -1

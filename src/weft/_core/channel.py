@@ -22,6 +22,7 @@ from cython.cimports.weft._core.sys.python import PyThread_get_thread_ident
 # asyncio's defaults; a reader that is slower than the writer costs at most this much per connection.
 HIGH_WATER = cython.declare(cython.Py_ssize_t, 64 * 1024)
 # asyncio warns from the fifth write to a lost connection on.
+PHASE_NAMES = cython.declare(tuple, ("open", "closing", "lost", "closed"))
 WRITES_BEFORE_WARNING = cython.declare(cython.int, 5)
 
 
@@ -90,6 +91,9 @@ class Channel(Sink):
         """Let ``protocol`` hear of what happens from now on; ``connection_made`` is not called again."""
         self.adopt(protocol)
 
+    def phase_name(self):
+        return PHASE_NAMES[cython.cast(cython.int, self.phase)]
+
     def is_closing(self):
         """Whether the transport is closing or closed."""
         return self.phase != OPEN
@@ -123,12 +127,13 @@ class Channel(Sink):
             self.lose(error)
 
     def __del__(self):
-        if self.owner is not None and self.phase != CLOSED:
+        if self.owner is None:
+            return
+        try:
             warnings.warn(f"unclosed transport {self!r}", ResourceWarning, source=self)
+        finally:
             self.driver.release(self)
-            self.owner.close()
-            if self.server is not None:
-                self.server._detach(self)
+            self.let_go()
 
     # -- the way down --------------------------------------------------------------------------------------------------
 
@@ -141,25 +146,34 @@ class Channel(Sink):
         if self.phase < LOST:
             self.phase = LOST
             self.driver.release(self)
-            self.loop.call_soon(self._finish, error)
+            if self.loop.closed:
+                self.let_go()  # nobody is left who could call the protocol
+            else:
+                self.loop.call_soon(self._finish, error)
         return 0
 
     def _finish(self, error):
-        if self.phase == CLOSED:
-            return
-        protocol = self.protocol
-        self.phase = CLOSED
         try:
-            if self.is_made:
-                protocol.connection_lost(error)
+            if self.is_made and self.phase == LOST:
+                self.phase = CLOSED
+                self.protocol.connection_lost(error)
         finally:
-            owner, server = self.owner, self.server
-            self.fd = -1
-            self.owner = self.server = None
-            self.adopt(None)
-            owner.close()
+            self.let_go()
+
+    def let_go(self):
+        """Close the descriptor, once."""
+        owner, server = self.owner, self.server
+        self.phase = CLOSED
+        self.fd = -1
+        self.owner = self.server = None
+        self.adopt(None)
+        try:
+            if owner is not None:
+                owner.close()
+        finally:
             if server is not None:
                 server._detach(self)
+        return 0
 
     def fatal(self, error, message):
         """Close because of ``error``; it is reported unless it is a mere OSError, which is the peer's or the network's."""

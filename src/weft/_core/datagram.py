@@ -56,8 +56,7 @@ class DatagramTransport(FlowChannel):
         return self.peer
 
     def __repr__(self):
-        state = ("open", "closing", "lost", "closed")[self.phase]
-        return f"<weft.DatagramTransport {state} fd={self.fd} bufsize={self.packets_size}>"
+        return f"<weft.DatagramTransport {self.phase_name()} fd={self.fd} bufsize={self.packets_size}>"
 
     def adopt(self, protocol):
         self.protocol = protocol

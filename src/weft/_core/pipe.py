@@ -56,8 +56,7 @@ class ReadPipeTransport(Channel):
         return asyncio.ReadTransport
 
     def __repr__(self):
-        state = ("open", "closing", "lost", "closed")[self.phase]
-        return f"<weft.ReadPipeTransport {state} fd={self.fd} {'polling' if self.is_receiving else 'idle'}>"
+        return f"<weft.ReadPipeTransport {self.phase_name()} fd={self.fd} {'polling' if self.is_receiving else 'idle'}>"
 
     def adopt(self, protocol):
         self.protocol = protocol
@@ -138,9 +137,8 @@ class WritePipeTransport(FlowChannel):
         return asyncio.WriteTransport
 
     def __repr__(self):
-        state = ("open", "closing", "lost", "closed")[self.phase]
         return (
-            f"<weft.WritePipeTransport {state} fd={self.fd} {'polling' if self.is_sending else 'idle'} "
+            f"<weft.WritePipeTransport {self.phase_name()} fd={self.fd} {'polling' if self.is_sending else 'idle'} "
             f"bufsize={self.unsent()}>"
         )
 

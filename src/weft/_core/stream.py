@@ -58,9 +58,8 @@ class StreamTransport(FlowChannel):
         return asyncio.Transport
 
     def __repr__(self):
-        state = ("open", "closing", "lost", "closed")[self.phase]
         return (
-            f"<weft.StreamTransport {state} fd={self.fd} read={'polling' if self.is_receiving else 'idle'} "
+            f"<weft.StreamTransport {self.phase_name()} fd={self.fd} read={'polling' if self.is_receiving else 'idle'} "
             f"write=<{'polling' if self.is_sending else 'idle'}, bufsize={self.unsent()}>>"
         )
 

@@ -158,7 +158,7 @@ class Lifecycle(Host):
         logger.error("\n".join(lines), exc_info=info)  # type: ignore[arg-type]
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
-        """Report an exception that nothing else catches; an error in the handler itself is logged and goes no further."""
+        """Report an exception that nothing else catches; an error in the handler is logged and goes no further."""
         handler = self._exception_handler
         if handler is None:
             self._log_or_give_up(context, "Exception in default exception handler")
