@@ -1,6 +1,7 @@
 cimport cython
 from libc.stdint cimport int64_t
 from weft._core.buffers cimport WriteQueue
+from weft._core.sinks cimport SinkList
 from weft._core.sys.python cimport visitproc
 
 cpdef enum Incoming:
@@ -36,7 +37,7 @@ cdef class Sink:
 
 cdef class Driver:
     cdef int64_t poll_interval
-    cdef Py_ssize_t unsent_count
+    cdef SinkList unsent
     cdef bint is_delivering
     cdef int64_t read_clock(self) noexcept
     cdef int wait(self, int64_t timeout) except -1

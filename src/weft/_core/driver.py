@@ -11,6 +11,7 @@ leaves ``deliver()`` and so the loop.
 """
 
 import cython
+from cython.cimports.weft._core.sinks import SinkList
 
 
 class Sink:
@@ -66,8 +67,11 @@ class Sink:
 
 class Driver:
     # `poll_interval`: how many nanoseconds ready callbacks may run before wait() is called again.
-    # `unsent_count`: for how many sinks flush() has something to send.
+    # `unsent`: the sinks that flush() has something to send for.
     # `is_delivering`: whether it is the driver who calls the sinks now, not the code of a user who writes or closes.
+
+    def __cinit__(self):
+        self.unsent = SinkList()
 
     def read_clock(self):
         """The moment, in nanoseconds; it never goes back."""

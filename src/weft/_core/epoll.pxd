@@ -1,6 +1,7 @@
 cimport cython
 from libc.stdint cimport int64_t, uint32_t
 from weft._core.driver cimport Driver, Sink
+from weft._core.sinks cimport SinkList
 from weft._core.sys.linux cimport epoll_event
 from weft._core.sys.python cimport PyObject
 
@@ -19,14 +20,9 @@ cdef class EpollDriver(Driver):
     cdef int found
     cdef char* buffer
     cdef bytearray datagram_buffer
-    cdef PyObject** unsent
-    cdef Py_ssize_t unsent_capacity
-    cdef PyObject** flushing
-    cdef Py_ssize_t flushing_count
-    cdef Py_ssize_t flushing_capacity
+    cdef SinkList flushing
 
     cdef int open(self) except -1
-    cdef int drop_flushed(self) except -1
     cdef int poll(self, int64_t timeout) except -1
     cdef int dispatch(self, epoll_event* event) except -1
     cdef int reserve(self, int fd) except -1

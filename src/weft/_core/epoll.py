@@ -25,6 +25,7 @@ from cython.cimports.weft._core.driver import (
     Driver,
     Sink,
 )
+from cython.cimports.weft._core.sinks import SinkList
 from cython.cimports.weft._core.sys.linux import (
     EAGAIN,
     EEXIST,
@@ -71,6 +72,7 @@ POLL_INTERVAL = cython.declare(int64_t, 20_000)
 class EpollDriver:
     def __cinit__(self):
         self.poll_interval = POLL_INTERVAL
+        self.flushing = SinkList()
         self.epoll_fd = -1
         self.wake_fd = -1
         self.events = cython.cast(cython.pointer(epoll_event), malloc(EVENTS_PER_WAIT * cython.sizeof(epoll_event)))
@@ -85,8 +87,6 @@ class EpollDriver:
         self.forget_all()
         self.close_own()
         free(self.watches)
-        free(self.unsent)
-        free(self.flushing)
         free(self.events)
         free(self.buffer)
 
@@ -111,13 +111,12 @@ class EpollDriver:
         fd: cython.int
         for fd in range(self.capacity):
             if self.watches[fd].sink != cython.NULL:
+                # SAFETY: a sink in the table is alive: held by it, or collectable and releasing itself at its end.
                 sink: Sink = cython.cast(Sink, self.watches[fd].sink)
                 self.release(sink)
-        while self.unsent_count > 0:
-            self.unsent_count -= 1
-            # SAFETY: send() took this reference, and the list is cut before it goes.
-            Py_DECREF(self.unsent[self.unsent_count])
-        return self.drop_flushed()
+        self.unsent.clear()
+        self.flushing.clear()
+        return 0
 
     def close_own(self):
         if self.epoll_fd >= 0:
@@ -140,7 +139,7 @@ class EpollDriver:
     # -- waiting and dispatch ------------------------------------------------------------------------------------------
 
     def wait(self, timeout):
-        return self.poll(0 if self.unsent_count > 0 else timeout)
+        return self.poll(0 if self.unsent.count > 0 else timeout)
 
     def poll(self, timeout):
         count: cython.int
@@ -179,6 +178,7 @@ class EpollDriver:
             return 0
         if fd >= self.capacity or self.watches[fd].generation != generation or self.watches[fd].sink == cython.NULL:
             return 0
+        # SAFETY: epoll watches something for it, so the table holds a reference.
         sink: Sink = cython.cast(Sink, self.watches[fd].sink)
         happened: uint32_t = event.events
         # Errors and hang-ups come unasked; the read or write that follows says what they are.
@@ -277,46 +277,24 @@ class EpollDriver:
     def send(self, sink):
         if sink.is_sending or sink.is_flushing:
             return 0
-        if self.unsent_count == self.unsent_capacity:
-            capacity: cython.Py_ssize_t = 2 * self.unsent_capacity if self.unsent_capacity else 64
-            unsent: cython.pointer(cython.pointer(PyObject)) = cython.cast(
-                cython.pointer(cython.pointer(PyObject)), realloc(self.unsent, capacity * cython.sizeof(cython.p_void))
-            )
-            if unsent == cython.NULL:
-                raise MemoryError(f"no memory for {capacity} transports with unsent data")
-            self.unsent = unsent
-            self.unsent_capacity = capacity
-        # SAFETY: the list owns this reference until flush() has sent.
-        self.unsent[self.unsent_count] = cython.cast(cython.pointer(PyObject), sink)
-        Py_INCREF(self.unsent[self.unsent_count])
-        self.unsent_count += 1
+        self.unsent.push(sink)
         sink.is_flushing = True
         return 0
 
     def flush(self):
         """Send for every sink of the list; what resumed protocols write meanwhile is left for the next turn."""
         self.unsent, self.flushing = self.flushing, self.unsent
-        self.unsent_capacity, self.flushing_capacity = self.flushing_capacity, self.unsent_capacity
-        self.flushing_count, self.unsent_count = self.unsent_count, 0
         self.is_delivering = True
         try:
             i: cython.Py_ssize_t
-            for i in range(self.flushing_count):
-                # SAFETY: send() took this reference, and drop_flushed() gives it back.
-                sink: Sink = cython.cast(Sink, self.flushing[i])
+            for i in range(self.flushing.count):
+                sink: Sink = self.flushing.get(i)
                 sink.is_flushing = False
                 if sink.fd >= 0 and not sink.is_sending and sink.queue.size > 0:
                     self.transmit(sink)
         finally:
             self.is_delivering = False
-            self.drop_flushed()
-        return 0
-
-    def drop_flushed(self):
-        while self.flushing_count > 0:
-            self.flushing_count -= 1
-            # SAFETY: the reference that send() took; the list is cut before it goes, for what its end may run.
-            Py_DECREF(self.flushing[self.flushing_count])
+            self.flushing.clear()
         return 0
 
     def send_now(self, sink):
@@ -400,16 +378,18 @@ class EpollDriver:
             self.reserve(fd)
         watch: cython.pointer(Watch) = cython.address(self.watches[fd])
         known: cython.pointer(PyObject) = watch.sink
+        # SAFETY: here and below: a sink in the table is alive, and `sink` is the caller's.
         if known == cython.cast(cython.pointer(PyObject), sink):
             return 0
         if known != cython.NULL:
-            stale: Sink = cython.cast(Sink, known)
+            stale: Sink = cython.cast(Sink, known)  # SAFETY: in the table, so alive
             if stale.is_transport() or not sink.is_transport():
                 raise RuntimeError(f"file descriptor {fd} is already watched for {stale!r}")
             # A transport owns its descriptor, so whoever watched one of this number has closed it.
             self.release(stale)
             stale.on_evicted()
             watch = cython.address(self.watches[fd])  # the destructor of a callback may have made the table grow
+        # SAFETY: borrowed from a collectable sink, which releases itself at its end; else owned, by the count below.
         watch.sink = cython.cast(cython.pointer(PyObject), sink)
         watch.events = 0
         if not sink.is_collectable:
@@ -461,6 +441,7 @@ class EpollDriver:
         if fd < 0 or fd >= self.capacity:
             return 0
         watch: cython.pointer(Watch) = cython.address(self.watches[fd])
+        # SAFETY: only compared.
         if watch.sink != cython.cast(cython.pointer(PyObject), sink):
             return 0
         before: uint32_t = watch.events
@@ -480,7 +461,7 @@ class EpollDriver:
     def sink_of(self, fd):
         if fd < 0 or fd >= self.capacity or self.watches[fd].sink == cython.NULL:
             return None
-        return cython.cast(Sink, self.watches[fd].sink)
+        return cython.cast(Sink, self.watches[fd].sink)  # SAFETY: in the table, so alive
 
     def after_fork(self):
         """Leave the parent's epoll and wake-up descriptors to the parent, and watch everything anew in our own."""
@@ -502,17 +483,9 @@ class EpollDriver:
         fd: cython.int
         for fd in range(self.capacity):
             watch = cython.address(self.watches[fd])
+            # SAFETY: in the table, so alive.
             if watch.sink != cython.NULL and (watch.events or not cython.cast(Sink, watch.sink).is_collectable):
                 seen = visit(watch.sink, data)
                 if seen != 0:
                     return seen
-        i: cython.Py_ssize_t
-        for i in range(self.unsent_count):
-            seen = visit(self.unsent[i], data)
-            if seen != 0:
-                return seen
-        for i in range(self.flushing_count):
-            seen = visit(self.flushing[i], data)
-            if seen != 0:
-                return seen
-        return 0
+        return self.unsent.traverse(visit, data) or self.flushing.traverse(visit, data)

@@ -162,7 +162,7 @@ class WritePipeTransport(FlowChannel):
         """Send ``data`` (bytes-like) without waiting; after the pipe has closed, it goes nowhere."""
         data = freeze(data)
         self.check_thread()
-        if len(cython.cast(bytes, data)) == 0:
+        if not data:
             return
         if self.phase != OPEN:
             self.warn_lost()

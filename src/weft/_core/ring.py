@@ -67,8 +67,8 @@ class Ring:
         entry: Entry
         while self.count > 0:
             entry = self.take()
-            cython.cast(Runnable, entry.runnable).drop()
             # SAFETY: take() handed both references over.
+            cython.cast(Runnable, entry.runnable).drop()
             Py_DECREF(entry.runnable)
             Py_XDECREF(entry.argument)
 

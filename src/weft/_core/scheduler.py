@@ -204,7 +204,7 @@ class Scheduler:
             driver.deliver()
         if self.timers.count > 0 and self.timers.next_when() <= now:
             self.run_due_timers(now)
-        if driver.unsent_count > 0:
+        if driver.unsent.count > 0:
             self.before_callback()
             driver.flush()
         return 0
@@ -258,6 +258,7 @@ class Scheduler:
             while count > 0 and self.ring.count > 0:
                 count -= 1
                 entry = self.ring.take()
+                # SAFETY: here and below: the entry holds its runnable until the DECREF.
                 if self.is_in_task and not cython.cast(Runnable, entry.runnable).is_step:
                     self.before_callback()
                 cython.cast(Runnable, entry.runnable).run(entry.argument)
@@ -275,6 +276,7 @@ class Scheduler:
             return 0
         entry: Entry = self.ring.take()
         self.before_callback()
+        # SAFETY: the entry holds its runnable until the DECREF.
         runnable: Runnable = cython.cast(Runnable, entry.runnable)
         what: object = runnable.describe()
         started: int64_t = self._driver.read_clock()
@@ -297,8 +299,8 @@ class Scheduler:
 
     def on_raised(self, entry, error):
         """Report what an entry let out, save for the two exceptions that are to leave the loop."""
-        runnable: Runnable = cython.cast(Runnable, entry.runnable)
         # SAFETY: take() handed both references over; the local holds its own.
+        runnable: Runnable = cython.cast(Runnable, entry.runnable)
         Py_DECREF(entry.runnable)
         Py_XDECREF(entry.argument)
         if isinstance(error, (SystemExit, KeyboardInterrupt)):

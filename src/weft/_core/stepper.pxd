@@ -1,7 +1,7 @@
 cimport cython
 from weft._core.handle cimport Runnable
 from weft._core.scheduler cimport Scheduler
-from weft._core.sys.python cimport PyObject
+from weft._core.sys.python cimport PyObject, visitproc
 
 cdef class TaskScheduler(Scheduler)
 
@@ -22,7 +22,6 @@ cdef class Stepper(Runnable):
 
     cdef int start(self, TaskScheduler loop, object task, object coroutine, object context) except -1
     cdef int start_eagerly(self, TaskScheduler loop, object task, object coroutine, object context) except -1
-    cdef object outcome(self, object future)
     cdef int step(self, object error) except -1
     cdef int wait_for(self, object awaited) except -1
     cdef int wait_for_other(self, object awaited) except -1
@@ -42,7 +41,7 @@ cdef class TaskScheduler(Scheduler):
     cdef int enter(self, object task) except -1
     cdef int link(self, Stepper stepper) except -1
     cdef int unlink_all(self) except -1
+    cdef int traverse_members(self, visitproc visit, void* data) noexcept
     cdef int unlink(self, Stepper stepper) except -1
 
 cdef Stepper new_stepper()
-cdef object register_task_type(object cls)

@@ -10,16 +10,24 @@ one done callback (itself) stands in ``waiting_for``; asyncio's current task is 
 its last, and is set back before anything that is not a step runs.
 """
 
-import _asyncio
 import asyncio
-from asyncio import tasks
 from asyncio.exceptions import CancelledError
 from inspect import isgenerator
 
 import cython
-from cython.cimports.cpython.contextvars import PyContext_CopyCurrent, PyContext_Enter, PyContext_Exit
+from cython.cimports.cpython.contextvars import PyContext_Enter, PyContext_Exit
 from cython.cimports.cpython.dict import PyDict_SetItem
-from cython.cimports.weft._core.handle import Handle, Runnable
+from cython.cimports.weft._core.futures import (
+    add_callback,
+    begin_waiting,
+    cancel,
+    is_pending,
+    is_step_wrapper,
+    outcome,
+    set_exception,
+    set_result,
+)
+from cython.cimports.weft._core.handle import Runnable
 from cython.cimports.weft._core.scheduler import Scheduler
 from cython.cimports.weft._core.sys.python import (
     PYGEN_ERROR,
@@ -29,55 +37,22 @@ from cython.cimports.weft._core.sys.python import (
     Py_INCREF,
     Py_TYPE,
     PyExceptionInstance_Check,
+    PyObject,
     PyObject_GC_Track,
     PyObject_GC_UnTrack,
-    PyObject,
     PySendResult,
     PyTypeObject,
-    getter,
-    setter,
     traverseproc,
     visitproc,
-    weft_add_done_callback,
-    weft_call0,
-    weft_call_method0,
     weft_get_traverse,
-    weft_getter,
     weft_raise_again,
     weft_set_traverse,
-    weft_setter,
     weft_step,
     weft_take_exception,
 )
 
 from weft import versions
 
-Future = cython.declare(object, _asyncio.Future)
-future_type = cython.declare(cython.pointer(PyTypeObject), cython.cast(cython.pointer(PyTypeObject), _asyncio.Future))
-stock_task_type = cython.declare(cython.pointer(PyTypeObject), cython.cast(cython.pointer(PyTypeObject), _asyncio.Task))
-
-task_type = cython.declare(cython.pointer(PyTypeObject), cython.NULL)
-
-# Futures are asyncio's own: their methods and attributes are taken once, unbound.
-SET_RESULT = cython.declare(object, _asyncio.Future.set_result)
-SET_EXCEPTION = cython.declare(object, _asyncio.Future.set_exception)
-CANCEL = cython.declare(object, _asyncio.Future.cancel)
-RESULT = cython.declare(object, _asyncio.Future.result)
-ADD_DONE_CALLBACK = cython.declare(object, _asyncio.Future.add_done_callback)
-BLOCKING = cython.declare(object, _asyncio.Future.__dict__["_asyncio_future_blocking"])
-LOOP = cython.declare(object, _asyncio.Future.__dict__["_loop"])
-STATE = cython.declare(object, _asyncio.Future.__dict__["_state"])
-# SAFETY: the module holds the descriptors, so their C functions stay valid.
-get_state = cython.declare(getter, weft_getter(cython.cast(cython.pointer(PyObject), STATE)))
-get_blocking = cython.declare(getter, weft_getter(cython.cast(cython.pointer(PyObject), BLOCKING)))
-set_blocking = cython.declare(setter, weft_setter(cython.cast(cython.pointer(PyObject), BLOCKING)))
-get_loop = cython.declare(getter, weft_getter(cython.cast(cython.pointer(PyObject), LOOP)))
-
-# As objects: the bare literals would be C integers in a cast.
-YES = cython.declare(object, True)
-NO = cython.declare(object, False)
-CONTEXT_KEYWORD = cython.declare(tuple, ("context",))
-RESULT_NAME = cython.declare(str, "result")
 THROW = cython.declare(str, "throw")
 # Up to 3.13 the current task of a loop is an entry of this dict; later it is kept on the thread's state.
 CURRENT_TASKS = cython.declare(object, versions.CURRENT_TASKS)
@@ -105,7 +80,7 @@ class Stepper(Runnable):
 
     def __call__(self, future):
         """For futures of foreign make that call their callbacks themselves."""
-        self.run(cython.cast(cython.pointer(PyObject), future))
+        self.run(cython.cast(cython.pointer(PyObject), future))  # SAFETY: the caller holds its argument
 
     def describe(self):
         return self.task
@@ -145,28 +120,13 @@ class Stepper(Runnable):
     def run(self, argument):
         if argument == cython.NULL:
             return self.step(None)
+        # SAFETY: the ring's entry holds the argument until run() returns.
+        given: object = cython.cast(object, argument)
         if PyExceptionInstance_Check(argument):
-            return self.step(cython.cast(object, argument))
-        return self.step(self.outcome(cython.cast(object, argument)))
-
-    def outcome(self, future):
-        """What a future that is done means for the coroutine: the exception to throw, or None."""
-        result: cython.pointer(PyObject)
+            return self.step(given)
         if DISCARD_AWAITED_BY is not None:
-            DISCARD_AWAITED_BY(future, self.task)
-        # Our own task answers result() itself only for the error that cancelled it.
-        if is_stock(future) or (Py_TYPE(future) == task_type and not is_cancelled(future)):
-            result = weft_call0(RESULT, future)
-        else:
-            result = weft_call_method0(future, RESULT_NAME)
-        if result == cython.NULL:
-            result = weft_take_exception()
-            error = cython.cast(object, result)
-        else:
-            error = None
-        # SAFETY: each of these calls gave a new reference, and `error` holds its own.
-        Py_DECREF(result)
-        return error
+            DISCARD_AWAITED_BY(given, self.task)
+        return self.step(outcome(given))
 
     def step(self, error):
         """Resume the coroutine, by ``error`` where there is one, and act on what it does."""
@@ -193,17 +153,19 @@ class Stepper(Runnable):
             cython.address(produced),
         )
         self.is_running = False
+        if status == PYGEN_ERROR:
+            produced = weft_take_exception()
+        # SAFETY: either call gave a new reference; the object takes one of its own.
+        what: object = cython.cast(object, produced)
+        Py_DECREF(produced)
         try:
             if status == PYGEN_NEXT:
-                self.wait_for(cython.cast(object, produced))
+                self.wait_for(what)
             elif status == PYGEN_RETURN:
-                self.finish(cython.cast(object, produced))
+                self.finish(what)
             else:
-                produced = weft_take_exception()
-                self.fail(cython.cast(object, produced))
+                self.fail(what)
         finally:
-            # SAFETY: weft_step and weft_take_exception gave a new reference.
-            Py_DECREF(produced)
             PyContext_Exit(context)
         return 0
 
@@ -212,21 +174,13 @@ class Stepper(Runnable):
     def wait_for(self, awaited):
         """The coroutine has yielded ``awaited``: a future to wait for, or None to give way for one turn."""
         if awaited is None:
+            # SAFETY: this stepper is in the registry of that loop, so the loop is alive.
             return cython.cast(TaskScheduler, self.loop).ring.push(self, cython.NULL)
-        if not is_stock(awaited) and Py_TYPE(awaited) != task_type:
+        if awaited is self.task or not begin_waiting(awaited, self.loop):
             return self.wait_for_other(awaited)
-        future: cython.pointer(PyObject) = cython.cast(cython.pointer(PyObject), awaited)
-        # SAFETY: both getters return new references, which are compared and dropped.
-        its_loop: cython.pointer(PyObject) = get_loop(future, cython.NULL)
-        blocking: cython.pointer(PyObject) = get_blocking(future, cython.NULL)
-        Py_DECREF(its_loop)
-        Py_DECREF(blocking)
-        if its_loop != self.loop or blocking != cython.cast(cython.pointer(PyObject), YES) or awaited is self.task:
-            return self.wait_for_other(awaited)
-        set_blocking(future, cython.cast(cython.pointer(PyObject), NO), cython.NULL)
         if ADD_AWAITED_BY is not None:
             ADD_AWAITED_BY(awaited, self.task)
-        weft_add_done_callback(ADD_DONE_CALLBACK, awaited, self, self.context, CONTEXT_KEYWORD)
+        add_callback(awaited, self, self.context)
         return self.subscribe(awaited)
 
     def wait_for_other(self, awaited):
@@ -238,6 +192,7 @@ class Stepper(Runnable):
                     f"yield was used instead of yield from for generator in task {self.task!r} with {awaited!r}"
                 )
             return self.refuse(f"Task got bad yield: {awaited!r}")
+        # SAFETY: only compared.
         if asyncio.futures._get_loop(awaited) is not cython.cast(object, self.loop):
             return self.refuse(f"Task {self.task!r} got Future {awaited!r} attached to a different loop")
         if not blocking:
@@ -268,9 +223,9 @@ class Stepper(Runnable):
         self.end()
         if must_cancel:
             # cancel() came during the last step, in which the coroutine returned.
-            CANCEL(task, msg=task._cancel_message)
+            cancel(task, task._cancel_message)
         else:
-            SET_RESULT(task, result)
+            set_result(task, result)
         return 0
 
     def fail(self, error):
@@ -280,15 +235,16 @@ class Stepper(Runnable):
             self.cancelled_error = error
             # Its traceback may lead back to the task, and the loop answers for this stepper no more.
             PyObject_GC_Track(cython.cast(cython.p_void, self))  # SAFETY: untracked since new_stepper()
-            CANCEL(task, msg=error.args[0] if error.args else None)
+            cancel(task, error.args[0] if error.args else None)
             return 0
-        SET_EXCEPTION(task, error)
+        set_exception(task, error)
         if isinstance(error, (KeyboardInterrupt, SystemExit)):
             weft_raise_again(error)
         return 0
 
     def end(self):
         """The coroutine has ended: let go of all that it held."""
+        # SAFETY: unlink() is what ends the membership that keeps the loop alive for this stepper.
         cython.cast(TaskScheduler, self.loop).unlink(self)
         return 0
 
@@ -320,9 +276,10 @@ class TaskScheduler(Scheduler):
         self.check()
         if Py_TYPE(callback) == stepper_type and len(args) == 1:
             # A future that is done wakes its task. asyncio ignores what this returns.
+            # SAFETY: push() takes a reference of its own.
             self.ring.push(callback, cython.cast(cython.pointer(PyObject), args[0]))
             return None
-        if self.is_spawning and Py_TYPE(callback) == step_wrapper_type:
+        if self.is_spawning and is_step_wrapper(callback):
             # asyncio.Task.__init__ schedules its own first step; ours is scheduled instead.
             # It is the innermost task under way whose wrapper comes first; start() sees to those around it.
             self.is_spawning = False
@@ -364,6 +321,7 @@ class TaskScheduler(Scheduler):
         """The task has ended, or the loop closes: let go of the stepper, and let it go of all that it holds."""
         if stepper.loop == cython.NULL:
             return 0
+        # SAFETY: neighbours are members, whom the registry keeps alive.
         if stepper.previous != cython.NULL:
             cython.cast(Stepper, stepper.previous).next = stepper.next
         else:
@@ -387,16 +345,31 @@ class TaskScheduler(Scheduler):
             self.unlink(cython.cast(Stepper, self.first))
         return 0
 
+    def traverse_members(self, visit, data):
+        """Show the garbage collector what the steppers refer to."""
+        seen: cython.int = 0
+        node: cython.pointer(PyObject) = self.first
+        while seen == 0 and node != cython.NULL:
+            # SAFETY: the registry owns the stepper, and each visit only looks at a pointer that the stepper owns.
+            stepper: Stepper = cython.cast(Stepper, node)
+            seen = visit(cython.cast(cython.pointer(PyObject), stepper.task), data)
+            seen = seen or visit(cython.cast(cython.pointer(PyObject), stepper.coroutine), data)
+            seen = seen or visit(cython.cast(cython.pointer(PyObject), stepper.context), data)
+            seen = seen or visit(cython.cast(cython.pointer(PyObject), stepper.waiting_for), data)
+            node = stepper.next
+        return seen
+
 
 @cython.cfunc
 @cython.exceptval(check=False)
 def traverse(self: cython.pointer(PyObject), visit: visitproc, data: cython.p_void) -> cython.int:
-    """What the garbage collector sees of a loop: ring, timers and steppers hold references that only C knows of.
+    """What the garbage collector sees of a loop: ring, timers, driver and steppers hold references that only C knows of.
 
     Steppers are not tracked themselves, which halves what the collector has to look at for a task: the loop that they
     belong to answers for them. A loop that is dropped without ``close()``, tasks and all, is so found and finalised.
     """
     seen: cython.int = cython_traverse(self, visit, data)
+    # SAFETY: the collector holds the loop; the temporary reference does not disturb it, as it counts in a copy.
     loop: TaskScheduler = cython.cast(TaskScheduler, self)
     if seen == 0 and loop.ring is not None:
         seen = loop.ring.traverse(visit, data)
@@ -404,55 +377,11 @@ def traverse(self: cython.pointer(PyObject), visit: visitproc, data: cython.p_vo
         seen = loop.timers.traverse(visit, data)
     if seen == 0 and loop._driver is not None:
         seen = loop._driver.traverse(visit, data)
-    node: cython.pointer(PyObject) = loop.first
-    while seen == 0 and node != cython.NULL:
-        stepper: Stepper = cython.cast(Stepper, node)
-        seen = visit(cython.cast(cython.pointer(PyObject), stepper.task), data)
-        if seen == 0:
-            seen = visit(cython.cast(cython.pointer(PyObject), stepper.coroutine), data)
-        if seen == 0:
-            seen = visit(cython.cast(cython.pointer(PyObject), stepper.context), data)
-        if seen == 0:
-            seen = visit(cython.cast(cython.pointer(PyObject), stepper.waiting_for), data)
-        node = stepper.next
-    return seen
+    return seen or loop.traverse_members(visit, data)
 
 
 cython_traverse = cython.declare(traverseproc, weft_get_traverse(TaskScheduler))
 weft_set_traverse(TaskScheduler, traverse)
-
-
-@cython.cfunc
-@cython.inline
-@cython.exceptval(check=False)
-def is_stock(future: object) -> cython.bint:
-    return Py_TYPE(future) == future_type or Py_TYPE(future) == stock_task_type
-
-
-@cython.cfunc
-@cython.inline
-@cython.exceptval(check=False)
-def is_pending(task: object) -> cython.bint:
-    # SAFETY: the getter returns a new reference to one of three interned strings; only its identity is used.
-    state: cython.pointer(PyObject) = get_state(cython.cast(cython.pointer(PyObject), task), cython.NULL)
-    Py_DECREF(state)
-    return state == cython.cast(cython.pointer(PyObject), PENDING)
-
-
-@cython.cfunc
-@cython.inline
-@cython.exceptval(check=False)
-def is_cancelled(task: object) -> cython.bint:
-    # SAFETY: as in is_pending().
-    state: cython.pointer(PyObject) = get_state(cython.cast(cython.pointer(PyObject), task), cython.NULL)
-    Py_DECREF(state)
-    return state == cython.cast(cython.pointer(PyObject), CANCELLED)
-
-
-def register_task_type(cls):
-    """Tell the stepper of the class ``weft.Task``, which is defined above it."""
-    global task_type
-    task_type = cython.cast(cython.pointer(PyTypeObject), cls)
 
 
 def new_stepper():
@@ -462,48 +391,5 @@ def new_stepper():
     return stepper
 
 
+# SAFETY: the module holds the class.
 stepper_type = cython.declare(cython.pointer(PyTypeObject), cython.cast(cython.pointer(PyTypeObject), Stepper))
-
-
-class _StepWrapperProbe:
-    """Just enough of a loop for a stock task to hand over its step wrapper, whose type has no other name."""
-
-    wrapper = None
-
-    def get_debug(self):
-        return False
-
-    def call_soon(self, callback, *args, context=None):
-        self.wrapper = callback
-
-
-async def _nothing():
-    pass
-
-
-def _step_wrapper_type():
-    probe = _StepWrapperProbe()
-    coroutine = _nothing()
-    task = _asyncio.Task(coroutine, loop=probe, name="probe")
-    found = type(probe.wrapper)
-    # The probe must leave no trace: neither a task in the registry nor a warning about one that never ran.
-    tasks._unregister_task(task)
-    task._log_destroy_pending = False
-    coroutine.close()
-    return found
-
-
-def _state(cancelled):
-    future = _asyncio.Future(loop=_StepWrapperProbe())
-    if cancelled:
-        future.cancel()
-    return future._state
-
-
-# Futures give out one of three interned strings, which can be told apart by identity.
-PENDING = cython.declare(object, _state(False))
-CANCELLED = cython.declare(object, _state(True))
-step_wrapper_class = cython.declare(object, _step_wrapper_type())
-step_wrapper_type = cython.declare(
-    cython.pointer(PyTypeObject), cython.cast(cython.pointer(PyTypeObject), step_wrapper_class)
-)

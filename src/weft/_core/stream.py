@@ -184,7 +184,7 @@ class StreamTransport(FlowChannel):
 
     def push(self, data):
         """Queue ``data``; returns whether there is something to send."""
-        if len(cython.cast(bytes, data)) == 0:
+        if not data:
             return 0
         if self.phase >= LOST:
             self.warn_lost()

@@ -10,7 +10,8 @@ import asyncio
 import enum
 
 import cython
-from cython.cimports.weft._core.stepper import Stepper, TaskScheduler, new_stepper, register_task_type
+from cython.cimports.weft._core.futures import register_task_type
+from cython.cimports.weft._core.stepper import Stepper, TaskScheduler, new_stepper
 from cython.cimports.weft._core.sys.python import (
     Py_EnterRecursiveCall,
     Py_LeaveRecursiveCall,
@@ -223,6 +224,7 @@ class Tasks:
     def create_future(self):
         """A new :class:`asyncio.Future` on this loop."""
         future = weft_new(Future, NO_ARGS)
+        # SAFETY: this mixin is only ever part of a TaskScheduler.
         weft_init(Future, future, NO_ARGS, cython.cast(TaskScheduler, self).loop_keyword)
         return future
 

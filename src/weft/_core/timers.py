@@ -104,8 +104,8 @@ class TimerHeap:
 
     def pop(self):
         """Take out the earliest slot; returns its handle, cancelled or not. Only for a heap that is not empty."""
+        # SAFETY: the local holds a reference of its own, so the slot's can go.
         handle: TimerHandle = cython.cast(TimerHandle, self.slots[0].handle)
-        # SAFETY: the local above holds a reference of its own, so the slot's can go.
         Py_DECREF(self.slots[0].handle)
         self.count -= 1
         if self.count > 0:
@@ -118,6 +118,7 @@ class TimerHeap:
 
     def on_cancel(self, handle):
         last: cython.Py_ssize_t = self.count - 1
+        # SAFETY: only compared.
         if self.slots[last].handle == cython.cast(cython.pointer(PyObject), handle):
             self.count = last
             handle.heap = None
@@ -188,10 +189,10 @@ class TimerHeap:
         handle: TimerHandle
         while self.count > 0:
             self.count -= 1
+            # SAFETY: the slot is cut off by the count already; the local holds a reference of its own.
             handle = cython.cast(TimerHandle, self.slots[self.count].handle)
             handle.heap = None
             handle.drop()
-            # SAFETY: the slot is cut off by the count already.
             Py_DECREF(self.slots[self.count].handle)
         self.cancelled = 0
 

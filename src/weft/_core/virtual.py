@@ -49,7 +49,7 @@ class VirtualDriver(EpollDriver):
         count: cython.int = self.poll(0)
         if self.on_turn_hook is not None:
             self.on_turn_hook()
-        elif count == 0 and self.unsent_count == 0:
+        elif count == 0 and self.unsent.count == 0:
             if timeout > 0:
                 self.moment += timeout
             elif timeout < 0:

@@ -75,6 +75,7 @@ class Watches:
         return number
 
     def _transport_of(self, fd):
+        # SAFETY: this mixin is only ever part of a Scheduler.
         sink: Sink = cython.cast(Scheduler, self)._driver.sink_of(fd)
         return sink if sink is not None and sink.is_transport() else None
 
