@@ -203,6 +203,17 @@ def test_missing_package(python: Command, missing: str, arguments: tuple[str, ..
     assert (done.returncode, done.stdout, done.stderr) == (1, "", text)
 
 
+def test_reader_that_goes_away_ends_the_race_without_a_word(python: Command) -> None:
+    program = (
+        "import sys; from weft.cli import race\n"
+        "def broken(*arguments): raise BrokenPipeError\n"
+        "race._race = broken\n"
+        "race.main([])"
+    )
+    done = python("-c", program)
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGPIPE, "", "")
+
+
 # --- ends before its time ---------------------------------------------------------------------------------------------
 
 

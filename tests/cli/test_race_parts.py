@@ -113,6 +113,11 @@ class TestPlan:
         assert (first, second) == (100, 500)
         assert [contender.key for contender in contenders] == ["sequential"]
 
+    def test_title_names_the_number_of_threads_where_it_matters(self) -> None:
+        titles = [contender.title(1) for contender in CONTENDERS[:3]]
+        assert titles == ["one after another, requests", "pool of 1 thread, requests", "coroutines on asyncio, aiohttp"]
+        assert CONTENDERS[1].title(2) == "pool of 2 threads, requests"
+
 
 class TestServer:
     def connect(self, stack: ExitStack, url: str) -> socket.socket:

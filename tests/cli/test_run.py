@@ -333,8 +333,15 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize("form", [["program.py"], ["-m", "program"]], ids=["script", "module"])
-@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+@pytest.mark.parametrize(
+    ("method", "form"),
+    [
+        ("fork", ["program.py"]),
+        ("spawn", ["program.py"]),
+        ("spawn", ["-m", "program"]),
+        ("forkserver", ["program.py"]),
+    ],
+)
 def test_processes_that_the_program_starts(tmp_path: Path, weft: Command, method: str, form: list[str]) -> None:
     (tmp_path / "program.py").write_text(MULTIPROCESSING)
     done = weft("run", *form, method)

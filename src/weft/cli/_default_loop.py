@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio.events
 import asyncio.unix_events
-from pathlib import Path
+import os
 from typing import Any
 
 __all__ = ["make_default"]
@@ -39,7 +39,7 @@ class _ChildHook:
     """
 
     def __reduce__(self) -> tuple[Any, ...]:
-        root = str(Path(__file__).parents[2])
+        root = os.path.dirname(os.path.dirname(os.path.dirname(__file__)))
         lines = (
             "import sys",
             f"sys.path.append({root!r})",  # multiprocessing replaces sys.path right afterwards

@@ -13,7 +13,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -48,6 +48,8 @@ def main(arguments: Sequence[str]) -> int:
     except Refused as problem:
         print(f"weft race: {problem}", file=sys.stderr)
         return problem.status
+    except BrokenPipeError:  # nobody reads the rest, as with "| head"
+        _die_of(signal.SIGPIPE)
     except _Stopped as stopped:
         print(f"weft race: stopped by {stopped.signal.name}", file=sys.stderr)
         _die_of(stopped.signal)
@@ -100,7 +102,8 @@ def _stop(number: int, frame: FrameType | None) -> Any:
 
 def _die_of(number: int) -> NoReturn:
     """Ends as the signal would have ended us, so that a shell's loop around the command ends too."""
-    sys.stdout.flush()
+    with suppress(OSError):
+        sys.stdout.flush()
     signal.signal(number, signal.SIG_DFL)
     os.kill(os.getpid(), number)
     raise SystemExit(128 + number)  # where the signal is blocked

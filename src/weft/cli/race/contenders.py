@@ -40,19 +40,20 @@ class Contender(NamedTuple):
     """A way to send requests."""
 
     key: str
-    name: str  # may have a place for the number of threads
+    name: str  # may have a place for the number of its threads
     library: str
     needs: tuple[str, ...]  # packages besides weft
     concurrent: bool = True
 
     def title(self, threads: int) -> str:
         """The name as people read it, with the number of threads where that matters."""
-        return f"{self.name.format(threads=threads)}, {self.library}"
+        of_threads = f"{threads} thread{'s' * (threads > 1)}"
+        return f"{self.name.format(threads=of_threads)}, {self.library}"
 
 
 CONTENDERS = (
     Contender("sequential", "one after another", "requests", ("requests",), concurrent=False),
-    Contender("threads", "pool of {threads} threads", "requests", ("requests",)),
+    Contender("threads", "pool of {threads}", "requests", ("requests",)),
     Contender("asyncio", "coroutines on asyncio", "aiohttp", ("aiohttp",)),
     Contender("uvloop", "coroutines on uvloop", "aiohttp", ("aiohttp", "uvloop")),
     Contender("weft", "coroutines on weft", "aiohttp", ("aiohttp",)),
