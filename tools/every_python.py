@@ -1,7 +1,8 @@
 """Runs one make target under every CPython that weft supports and that is installed here.
 
 Owns the search for interpreters and the table at the end. Its invariant: every interpreter that was found, and every
-version that was expected, stands in the table once, with its result or with the reason why it was not run. Called by ``make test-all``, and by ``tools/debian.sh`` inside its root; needs only the standard library.
+version that was expected, stands in the table once, with its result or with the reason why it was not run.
+Called by ``make test-all``, and by ``tools/debian.sh`` inside its root; needs nothing but the standard library.
 """
 
 from __future__ import annotations
