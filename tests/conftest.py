@@ -29,7 +29,7 @@ import pytest
 T = TypeVar("T")
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 
-TIME_LIMIT = 60.0  # Seconds. The slowest honest test takes a few; a busy machine takes ten times that.
+TIME_LIMIT = 120.0  # Seconds. The slowest honest test takes a few; a busy machine takes ten times that.
 LAST_WORD = 30.0  # Seconds more until the process is ended with every thread's stack, if the limit could not be raised.
 GRACE = 5.0  # Seconds in which threads and children on their way out may go. Spent only if something is left.
 

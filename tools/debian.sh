@@ -168,7 +168,7 @@ run_inside() {
     mount_settings
     copy_source
     say "make $TARGET in a root of Debian $SUITE"
-    inside python3.14 /src/weft/tools/every_python.py --make-target "$TARGET" --venvs /var/lib/weft
+    inside python3.14 /src/weft/tools/every_python.py --make-target "$TARGET" --venvs /var/lib/weft --expect 3.14 3.15
 }
 
 if [ "${1:-}" = --inside ]; then

@@ -1,8 +1,8 @@
 """Runs one make target under every CPython that weft supports and that is installed here.
 
 Owns the search for interpreters and the table at the end. Its invariant: every interpreter that was found, and every
-version that weft names in its classifiers, stands in the table once, with its result or with the reason why it was
-not run. Called by ``make test-all``, and by ``tools/debian.sh`` inside its root; needs only the standard library.
+version that was expected, stands in the table once, with its result or with the reason why it was not run.
+Called by ``make test-all``, and by ``tools/debian.sh`` inside its root; needs nothing but the standard library.
 """
 
 from __future__ import annotations
@@ -109,8 +109,13 @@ def probe(path: str) -> Interpreter | None:
     return Interpreter(**{**fields, "version": tuple(fields["version"])})
 
 
-def choose(found: list[Interpreter]) -> tuple[list[Interpreter], list[Row]]:
-    """The newest usable Python of each minor version, and a row for each one that is passed over."""
+def classified() -> list[str]:
+    """The versions that weft names in its classifiers."""
+    return re.findall(r'"Programming Language :: Python :: (3\.\d+)"', (ROOT / "pyproject.toml").read_text())
+
+
+def choose(found: list[Interpreter], expected: list[str]) -> tuple[list[Interpreter], list[Row]]:
+    """The newest usable Python of each minor version, and a row for each one that is passed over or missing."""
     chosen: dict[tuple[int, int], Interpreter] = {}
     rows = []
     for python in sorted(found, key=lambda python: (python.debug, tuple(-part for part in python.version))):
@@ -125,13 +130,8 @@ def choose(found: list[Interpreter]) -> tuple[list[Interpreter], list[Row]]:
             )
         else:
             chosen[minor] = python
-    named = re.findall(r'"Programming Language :: Python :: (3\.\d+)"', (ROOT / "pyproject.toml").read_text())
     seen = {row.version.rsplit(".", 1)[0] for row in rows} | {f"{major}.{minor}" for major, minor in chosen}
-    rows += [
-        Row(version, "not run", "no such Python is installed here; make test-debian may have it")
-        for version in named
-        if version not in seen
-    ]
+    rows += [Row(version, "not run", "no such Python is installed here") for version in expected if version not in seen]
     return [chosen[minor] for minor in sorted(chosen)], rows
 
 
@@ -159,7 +159,7 @@ def run(python: Interpreter, target: str, venvs: Path) -> Row:
             print(line, end="", flush=True)
             copy.write(line)
             if line.strip() and not line.startswith("make"):
-                last = line.strip(" =\n")
+                last = " ".join(line.strip(" =\n").split())
     took = f"{time.monotonic() - started:.0f} s"
     if process.returncode:
         return Row(
@@ -174,8 +174,9 @@ def main() -> int:
     parser.add_argument("--make-target", default="test", help="what to make under each Python (default: test)")
     parser.add_argument("--venvs", type=Path, default=ROOT, help="where the .venv-3.N go (default: the repository)")
     parser.add_argument("--list", action="store_true", help="only say which Pythons would be used")
+    parser.add_argument("--expect", nargs="*", default=classified(), metavar="3.N", help="what to miss in the table")
     options = parser.parse_args()
-    chosen, rows = choose([python for path in candidates() if (python := probe(path))])
+    chosen, rows = choose([python for path in candidates() if (python := probe(path))], options.expect)
     if options.list:
         rows += [Row(python.name, "would run", python.path) for python in chosen]
     else:
