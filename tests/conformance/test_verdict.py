@@ -36,7 +36,7 @@ def test_valid_is_what_stock_passes_less_the_exclusions() -> None:
         "m.C.absent": "not run",
     }
     assert list(verdict.broken) == ["m.C.broken"]
-    assert verdict.retried == ["m.C.good"]
+    assert list(verdict.retried) == ["m.C.good"]
     assert not verdict.clean
 
 

@@ -22,7 +22,7 @@ LAST_LINES = 12  # of a failing test's traceback on the terminal, unless all is 
 
 
 def as_json(verdict: Verdict, details: bool = False) -> dict[str, Any]:
-    """A verdict as plain data; ``details`` adds the tracebacks of what failed."""
+    """A verdict as plain data; ``details`` adds the tracebacks of what failed at least once."""
     data: dict[str, Any] = {
         "passed": verdict.passed,
         "valid": verdict.valid,
@@ -36,7 +36,7 @@ def as_json(verdict: Verdict, details: bool = False) -> dict[str, Any]:
         data["retried"] = sorted(verdict.retried)
         data["details"] = {
             test: {"outcome": outcome.word, "detail": outcome.detail, "seconds": outcome.seconds}
-            for test, outcome in sorted((verdict.failed | verdict.broken).items())
+            for test, outcome in sorted((verdict.failed | verdict.broken | verdict.retried).items())
         }
     return data
 

@@ -38,7 +38,7 @@ class Verdict:
     failed: dict[str, Outcome] = field(default_factory=dict)
     stale: list[str] = field(default_factory=list)
     broken: dict[str, Outcome] = field(default_factory=dict)
-    retried: list[str] = field(default_factory=list)
+    retried: dict[str, Outcome] = field(default_factory=dict)
 
     @property
     def clean(self) -> bool:
@@ -64,7 +64,7 @@ def judge(module: str, stock: Outcomes, target: Outcomes, exclusions: Sequence[E
             continue
         verdict.passed += 1
         if outcome.retried:
-            verdict.retried.append(test)
+            verdict.retried[test] = outcome
     return verdict
 
 
@@ -91,5 +91,5 @@ def total(verdicts: Sequence[Verdict]) -> Verdict:
         result.failed |= verdict.failed
         result.stale += verdict.stale
         result.broken |= verdict.broken
-        result.retried += verdict.retried
+        result.retried |= verdict.retried
     return result
