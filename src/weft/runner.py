@@ -25,7 +25,7 @@ def new_event_loop() -> EventLoop:
     return EventLoop()
 
 
-class Runner(asyncio.Runner):
+class Runner(asyncio.Runner):  # type: ignore[misc]  # final in typeshed alone: Python lets it be derived from
     """:class:`asyncio.Runner` on a weft loop.
 
     Args:

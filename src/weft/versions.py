@@ -29,10 +29,11 @@ if sys.version_info >= (3, 14):
     #: Up to 3.13 asyncio keeps a loop's current task in this dict; from 3.14 on it stands in the thread's state.
     CURRENT_TASKS = None
     from asyncio import future_add_to_awaited_by, future_discard_from_awaited_by
-    from asyncio.tasks import _swap_current_task as swap_current_task
+    from asyncio.tasks import _swap_current_task as swap_current_task  # type: ignore[attr-defined]  # private as well
 else:
-    from asyncio.tasks import _current_tasks as CURRENT_TASKS
+    from asyncio import tasks
 
+    CURRENT_TASKS = tasks._current_tasks  # type: ignore[attr-defined]  # private, so not in typeshed
     swap_current_task = future_add_to_awaited_by = future_discard_from_awaited_by = None
 
 

@@ -155,7 +155,7 @@ class Lifecycle(Host):
             else:
                 lines.append(f"{key}: {value!r}")
         info = (type(exception), exception, exception.__traceback__) if exception is not None else False
-        logger.error("\n".join(lines), exc_info=info)  # type: ignore[arg-type]
+        logger.error("\n".join(lines), exc_info=info)
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         """Report an exception that nothing else catches; an error in the handler is logged and goes no further."""
@@ -165,7 +165,7 @@ class Lifecycle(Host):
             return
         try:
             # The context of the thing that failed, where it has one: the handler may look at context variables.
-            source = context.get("task") or context.get("future") or context.get("handle")
+            source: Any = context.get("task") or context.get("future") or context.get("handle")
             run_in = source.get_context() if hasattr(source, "get_context") else None
             if run_in is not None and hasattr(run_in, "run"):
                 run_in.run(handler, self, context)

@@ -1,0 +1,16 @@
+"""Types of the driver whose clock stands still until it is told to move."""
+
+from collections.abc import Callable
+
+from weft._core.epoll import EpollDriver
+
+class VirtualDriver(EpollDriver):
+    @property
+    def now(self) -> int: ...
+    @now.setter
+    def now(self, moment: int) -> None: ...
+    @property
+    def on_turn(self) -> Callable[[], object] | None: ...
+    @on_turn.setter
+    def on_turn(self, hook: Callable[[], object] | None) -> None: ...
+    def advance(self, ns: int) -> None: ...
