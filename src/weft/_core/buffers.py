@@ -9,7 +9,6 @@ import cython
 from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cython.cimports.libc.stdlib import free, realloc
 from cython.cimports.libc.string import memmove
-from cython.cimports.weft._core.sys.linux import iovec
 from cython.cimports.weft._core.sys.python import Py_DECREF, Py_INCREF, PyObject
 
 FIRST_CAPACITY = cython.declare(cython.Py_ssize_t, 8)

@@ -8,21 +8,19 @@ the driver has released it. ``FlowChannel`` adds the flow control of everything 
 Protocol methods that answer I/O run in a context of the channel's own, a copy of the one it was made in.
 """
 
-import asyncio
 import os
 import warnings
 from asyncio.log import logger
 
 import cython
 from cython.cimports.cpython.contextvars import PyContext_CopyCurrent, PyContext_Enter, PyContext_Exit
-from cython.cimports.weft._core.driver import Driver, Sink
-from cython.cimports.weft._core.scheduler import Scheduler
+from cython.cimports.weft._core.driver import Sink
 from cython.cimports.weft._core.sys.python import PyThread_get_thread_ident
 
 # asyncio's defaults; a reader that is slower than the writer costs at most this much per connection.
 HIGH_WATER = cython.declare(cython.Py_ssize_t, 64 * 1024)
-# asyncio warns from the fifth write to a lost connection on.
 PHASE_NAMES = cython.declare(tuple, ("open", "closing", "lost", "closed"))
+# asyncio warns from the fifth write to a lost connection on.
 WRITES_BEFORE_WARNING = cython.declare(cython.int, 5)
 
 

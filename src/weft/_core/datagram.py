@@ -10,9 +10,8 @@ from collections import deque
 
 import cython
 from cython.cimports.weft._core.buffers import freeze
-from cython.cimports.weft._core.channel import CLOSING, LOST, OPEN, FlowChannel
+from cython.cimports.weft._core.channel import CLOSING, LOST, FlowChannel
 from cython.cimports.weft._core.driver import IN_DATAGRAM, OUT_DATAGRAM
-from cython.cimports.weft._core.scheduler import Scheduler
 from cython.cimports.weft._core.stream import fill_names
 
 # What the kernel keeps beside each datagram, so that empty ones count too (asyncio: 8 bytes from 3.12 on).

@@ -10,7 +10,6 @@ The ``on_*`` methods keep the errors of user code to themselves; what they let o
 leaves ``deliver()`` and so the loop.
 """
 
-import cython
 from cython.cimports.weft._core.sinks import SinkList
 
 

@@ -27,6 +27,7 @@ cdef class EpollDriver(Driver):
     cdef int dispatch(self, epoll_event* event) except -1
     cdef int reserve(self, int fd) except -1
     cdef int forget_all(self) except -1
+    cdef int release_all(self) except -1
     cdef int close_own(self) except -1
     cdef int hold(self, Sink sink, uint32_t before, uint32_t now) except -1
     cdef int update(self, Sink sink) except -1

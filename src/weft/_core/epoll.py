@@ -22,7 +22,6 @@ from cython.cimports.weft._core.driver import (
     IN_SOCKET,
     OUT_PIPE,
     OUT_SOCKET,
-    Driver,
     Sink,
 )
 from cython.cimports.weft._core.sinks import SinkList
@@ -52,7 +51,7 @@ from cython.cimports.weft._core.sys.linux import (
     weft_wake_write,
     weft_writev,
 )
-from cython.cimports.weft._core.sys.python import Py_DECREF, Py_INCREF, PyErr_CheckSignals, PyObject, visitproc
+from cython.cimports.weft._core.sys.python import Py_DECREF, Py_INCREF, PyErr_CheckSignals, PyObject
 
 EVENTS_PER_WAIT = cython.declare(cython.int, 256)
 # asyncio asks for 256 KiB in each recv(); here the memory is shared by all transports, so it stays in the cache.
@@ -84,7 +83,8 @@ class EpollDriver:
         self.open()
 
     def __dealloc__(self):
-        self.forget_all()
+        # The lists are not touched: the garbage collector may have taken them already, and they clear themselves.
+        self.release_all()
         self.close_own()
         free(self.watches)
         free(self.events)
@@ -107,15 +107,19 @@ class EpollDriver:
         return self.close_own()
 
     def forget_all(self):
-        """Release every sink: none of them will hear of anything again."""
+        """None of the sinks will hear of anything again."""
+        self.release_all()
+        self.unsent.clear()
+        self.flushing.clear()
+        return 0
+
+    def release_all(self):
         fd: cython.int
         for fd in range(self.capacity):
             if self.watches[fd].sink != cython.NULL:
                 # SAFETY: a sink in the table is alive: held by it, or collectable and releasing itself at its end.
                 sink: Sink = cython.cast(Sink, self.watches[fd].sink)
                 self.release(sink)
-        self.unsent.clear()
-        self.flushing.clear()
         return 0
 
     def close_own(self):
@@ -488,4 +492,6 @@ class EpollDriver:
                 seen = visit(watch.sink, data)
                 if seen != 0:
                     return seen
+        if self.unsent is None or self.flushing is None:
+            return 0  # the collector has been here
         return self.unsent.traverse(visit, data) or self.flushing.traverse(visit, data)

@@ -9,10 +9,8 @@ import errno
 import os
 from asyncio import trsock
 
-import cython
 from cython.cimports.cpython.contextvars import PyContext_CopyCurrent, PyContext_Enter, PyContext_Exit
 from cython.cimports.weft._core.driver import IN_ACCEPT, Sink
-from cython.cimports.weft._core.scheduler import Scheduler
 
 RETRY_DELAY = 0.05  # seconds
 REPORT_INTERVAL = 5.0  # seconds

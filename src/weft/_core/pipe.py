@@ -12,9 +12,8 @@ from asyncio.log import logger
 import cython
 from cython.cimports.cpython.bytes import PyBytes_FromStringAndSize
 from cython.cimports.weft._core.buffers import WriteQueue, freeze
-from cython.cimports.weft._core.channel import CLOSING, LOST, OPEN, Channel, FlowChannel
+from cython.cimports.weft._core.channel import CLOSING, OPEN, Channel, FlowChannel
 from cython.cimports.weft._core.driver import IN_PIPE, IN_READY, OUT_PIPE
-from cython.cimports.weft._core.scheduler import Scheduler
 
 
 def check_pipe(fd):

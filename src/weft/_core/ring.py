@@ -8,7 +8,7 @@ The scheduler is its only user, and always holds the GIL.
 import cython
 from cython.cimports.libc.stdlib import calloc, free, malloc
 from cython.cimports.weft._core.handle import Runnable
-from cython.cimports.weft._core.sys.python import Py_DECREF, Py_INCREF, Py_XDECREF, PyObject, visitproc
+from cython.cimports.weft._core.sys.python import Py_DECREF, Py_INCREF, Py_XDECREF, PyObject
 
 FIRST_CAPACITY = cython.declare(cython.Py_ssize_t, 256)  # a power of two, as every capacity after it
 

@@ -23,7 +23,6 @@ from cython.cimports.weft._core.sys.python import (
     Py_DECREF,
     Py_XDECREF,
     PyCallable_Check,
-    PyObject,
     PyThread_get_thread_ident,
 )
 from cython.cimports.weft._core.timers import TimerHandle, TimerHeap, new_timer

@@ -6,7 +6,7 @@ list's methods among it, so ``clear`` cuts the list before each reference goes.
 
 import cython
 from cython.cimports.libc.stdlib import free, realloc
-from cython.cimports.weft._core.sys.python import Py_DECREF, Py_INCREF, PyObject, visitproc
+from cython.cimports.weft._core.sys.python import Py_DECREF, Py_INCREF, PyObject
 
 FIRST_CAPACITY = cython.declare(cython.Py_ssize_t, 64)
 

@@ -14,7 +14,6 @@ from cython.cimports.cpython.bytes import PyBytes_FromStringAndSize
 from cython.cimports.weft._core.buffers import WriteQueue, freeze
 from cython.cimports.weft._core.channel import CLOSING, LOST, OPEN, FlowChannel
 from cython.cimports.weft._core.driver import IN_SOCKET, OUT_SOCKET
-from cython.cimports.weft._core.scheduler import Scheduler
 from cython.cimports.weft._core.sys.linux import weft_shutdown_write
 
 # From here on one more system call costs less than holding the data until the end of the turn.

@@ -9,10 +9,9 @@ handle of each slot, and ``cancelled`` counts those of them that are cancelled. 
 import asyncio
 
 import cython
-from cython.cimports.libc.stdint import int64_t
 from cython.cimports.libc.stdlib import free, malloc, realloc
 from cython.cimports.weft._core.handle import Handle, fill
-from cython.cimports.weft._core.sys.python import Py_DECREF, Py_INCREF, PyObject, visitproc
+from cython.cimports.weft._core.sys.python import Py_DECREF, Py_INCREF, PyObject
 
 FIRST_CAPACITY = cython.declare(cython.Py_ssize_t, 64)
 # asyncio: 100 timers and half of them cancelled.
