@@ -22,7 +22,9 @@ FILE_LINES = 500
 FUNCTION_LINES = 40
 
 # What may be larger, each with the reason. An entry that is no longer needed fails as well.
-LARGER: dict[str, str] = {}
+LARGER: dict[str, str] = {
+    "tools/conformance/fakeclock.py::test_loop_class": "one class, in a function as its base is chosen at run time",
+}
 
 # How many lines a SAFETY comment speaks for: those that follow it without a gap, in its block.
 SAFETY_REACH = 8

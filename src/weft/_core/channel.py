@@ -174,7 +174,7 @@ class Channel(Sink):
         return 0
 
     def fatal(self, error, message):
-        """Close because of ``error``; it is reported unless it is a mere OSError, which is the peer's or the network's."""
+        """Close because of ``error``; an OSError is the peer's or the network's, all else is reported."""
         if isinstance(error, OSError):
             if self.loop.debug:
                 logger.debug("%r: %s", self, message, exc_info=error)
@@ -229,7 +229,7 @@ class Channel(Sink):
         return 0
 
     def enter_if_driven(self):
-        """Enter unless that is done, or a user's code, in a context of its own, led here; says whether to leave again."""
+        """Enter, unless that is done or a user's code led here in its own context; says whether to leave again."""
         if self.is_entered or not self.driver.is_delivering:
             return False
         self.enter()

@@ -1,7 +1,7 @@
 """The transport of UDP and Unix datagram sockets.
 
 A datagram goes to the kernel at once, or waits in ``packets`` until the socket is writable: datagrams never overtake
-each other. An error of one datagram is told to ``error_received`` and ends nothing; see :class:`asyncio.DatagramProtocol`.
+each other. An error of one datagram is told to ``error_received`` and ends nothing, as in asyncio.
 """
 
 import asyncio

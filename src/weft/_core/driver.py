@@ -77,7 +77,7 @@ class Driver:
         return 0
 
     def wait(self, timeout):
-        """Find out what can be delivered; where that is nothing, wait up to ``timeout`` nanoseconds (negative: for ever)."""
+        """Find out what can be delivered; wait up to ``timeout`` nanoseconds (negative: for ever) for some."""
         raise NotImplementedError
 
     def deliver(self):
@@ -137,5 +137,5 @@ class Driver:
         raise NotImplementedError
 
     def traverse(self, visit, data):
-        """Show the garbage collector the references that only C knows of, on behalf of the loop that owns the driver."""
+        """Show the garbage collector the references that only C knows of, on behalf of the loop."""
         return 0

@@ -148,7 +148,7 @@ def outcome(future):
 
 
 def begin_waiting(future, loop):
-    """The fast way into waiting: True when ``future`` was just awaited and belongs to ``loop``; else nothing is changed."""
+    """The fast way to wait: True when ``future`` was just awaited and is ``loop``'s; else nothing is changed."""
     if not is_stock(future) and Py_TYPE(future) != task_type:
         return False
     # SAFETY: both getters return new references, which are compared and dropped.

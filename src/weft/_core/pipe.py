@@ -20,7 +20,7 @@ def check_pipe(fd):
     """The mode of ``fd``, made non-blocking.
 
     Raises:
-        ValueError: when it is no pipe, socket or character device: files are always ready, so they cannot be waited for.
+        ValueError: when it is no pipe, socket or character device; a file is always ready, so it cannot be waited for.
     """
     mode = os.fstat(fd).st_mode
     if not (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or stat.S_ISCHR(mode)):

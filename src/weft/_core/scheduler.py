@@ -2,10 +2,11 @@
 
 Three stores feed one loop: the ready ring (first in, first out, a promise), the timer heap, and the driver, which turns
 I/O into calls of its sinks. One turn: ask the driver, run what was ready before (a snapshot, so that callbacks which
-schedule callbacks cannot starve I/O), deliver what the driver found, run due timers, send what the turn wrote. The invariant: everything here happens
-in the thread that runs the loop; the one door for other threads is ``call_soon_threadsafe``.
+schedule callbacks cannot starve I/O), deliver what the driver found, run due timers, send what the turn wrote. The
+invariant: everything here happens in the thread that runs the loop; the one door for other threads is
+``call_soon_threadsafe``.
 
-The mixins of ``weft.loop`` build the event loop on it, and ``_core.task`` adds tasks.
+The mixins of ``weft.loop`` build the event loop on it, and ``_core.stepper`` adds tasks.
 """
 
 import asyncio
@@ -209,7 +210,7 @@ class Scheduler:
         return 0
 
     def time_to_sleep(self, now):
-        """How long the driver may wait, in nanoseconds: 0 while something is ready, negative when nothing ever will be."""
+        """How many nanoseconds the driver may wait: 0 while something is ready, negative for ever."""
         if self.ring.count > 0 or self.is_stopping:
             return 0
         if self.timers.count > 0:
@@ -315,7 +316,7 @@ class Scheduler:
         self.debug = enabled
 
     def _release(self) -> None:
-        """The last link of the chain of ``close()``: no callback runs any more, and the driver lets go of the kernel."""
+        """The last link of the chain of ``close()``: no callback runs any more, and the driver closes."""
         self.closed = True
         self._drop_scheduled()
         self._driver.close()

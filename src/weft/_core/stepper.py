@@ -363,7 +363,7 @@ class TaskScheduler(Scheduler):
 @cython.cfunc
 @cython.exceptval(check=False)
 def traverse(self: cython.pointer(PyObject), visit: visitproc, data: cython.p_void) -> cython.int:
-    """What the garbage collector sees of a loop: ring, timers, driver and steppers hold references that only C knows of.
+    """What the garbage collector sees of a loop: ring, timers, driver and steppers hold references in C.
 
     Steppers are not tracked themselves, which halves what the collector has to look at for a task: the loop that they
     belong to answers for them. A loop that is dropped without ``close()``, tasks and all, is so found and finalised.

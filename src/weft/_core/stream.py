@@ -192,7 +192,8 @@ class StreamTransport(FlowChannel):
         return 1
 
     def start_sending(self):
-        # The protocol is asked to pause only for what the kernel did not take; a loop that does not run has no end of turn.
+        # The protocol is asked to pause only for what the kernel did not take. A loop that does not run has no end of
+        # a turn.
         if self.queue.size >= SEND_AT_ONCE or self.queue.size > self.high or self.loop.thread_id == 0:
             self.driver.send_now(self)
         else:

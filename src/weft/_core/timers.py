@@ -131,7 +131,7 @@ class TimerHeap:
     def compact(self):
         """Drop every cancelled slot and order the rest anew, in linear time.
 
-        Dropping a handle can run any code, this heap's methods among it: so the heap is whole again before the first goes.
+        Dropping a handle can run any code, this heap's methods among it: the heap is whole again before the first goes.
         """
         dropped: cython.pointer(cython.pointer(PyObject)) = cython.cast(
             cython.pointer(cython.pointer(PyObject)), malloc(self.cancelled * cython.sizeof(cython.p_void))
@@ -213,7 +213,7 @@ def is_before(a: Slot, b: Slot) -> cython.bint:
 
 
 def new_timer(heap, when, scheduled, loop, callback, args, context, debug):
-    """A fresh timer in ``heap``, due at ``when`` nanoseconds; ``scheduled`` is the same moment as the caller gave it."""
+    """A fresh timer in ``heap``, due at ``when`` nanoseconds; ``scheduled`` is that moment as the caller gave it."""
     handle: TimerHandle = TimerHandle.__new__(TimerHandle)
     fill(handle, loop, callback, args, context, debug)
     handle.scheduled = scheduled
