@@ -167,7 +167,9 @@ class Scenario:
             case ("shield", _):
                 self.note("got", index, await asyncio.shield(earlier or self.futures[0]))
             case ("wait", _, which):
-                done, _ = await asyncio.wait([earlier or self.futures[0], self.futures[which]], return_when="FIRST_COMPLETED")
+                done, _ = await asyncio.wait(
+                    [earlier or self.futures[0], self.futures[which]], return_when="FIRST_COMPLETED"
+                )
                 self.note("waited", index, len(done))
             case ("group", which):
                 async with asyncio.TaskGroup() as group:
