@@ -1,6 +1,7 @@
 """What differs between the supported versions of CPython, as named constants: the only place that compares versions."""
 
 import sys
+from asyncio import format_helpers
 from collections.abc import Callable
 from contextvars import Context
 from typing import Any
@@ -35,6 +36,13 @@ else:
 
     CURRENT_TASKS = tasks._current_tasks  # type: ignore[attr-defined]  # private, so not in typeshed
     swap_current_task = future_add_to_awaited_by = future_discard_from_awaited_by = None
+
+
+def format_callback(callback: Any, args: tuple[Any, ...], debug: bool) -> str:
+    """asyncio's words for a callback: ``f() at app.py:3``; from 3.13 on its arguments are shown in debug mode only."""
+    if sys.version_info >= (3, 13):
+        return str(format_helpers._format_callback_source(callback, args, debug=debug))  # type: ignore[attr-defined]
+    return str(format_helpers._format_callback_source(callback, args))  # type: ignore[attr-defined]
 
 
 def call_task_factory(

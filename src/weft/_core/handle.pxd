@@ -15,9 +15,13 @@ cdef class Handle(Runnable):
     cdef tuple args
     cdef object context
     cdef object source_traceback
+    cdef str text
     cdef bint is_cancelled
     cdef bint is_kept
     cdef object __weakref__
+
+    cdef object callback_text(self)
+    cdef object timing(self)
 
 
 @cython.final

@@ -15,6 +15,8 @@ from asyncio import format_helpers
 import cython
 from cython.cimports.cpython.contextvars import PyContext_CopyCurrent, PyContext_Enter, PyContext_Exit
 
+from weft import versions
+
 
 class Runnable:
     def run(self, argument):
@@ -89,9 +91,18 @@ class Handle(Runnable):
             self.drop()
         return 0
 
+    def callback_text(self):
+        """How asyncio words a callback; its arguments are shown where this version shows them."""
+        if self.callback is None:
+            return self.text
+        return versions.format_callback(self.callback, self.args or (), self.source_traceback is not None)
+
+    def timing(self):
+        """What a timer adds to its repr."""
+        return None
+
     def report(self, loop, error):
-        source = format_helpers._format_callback_source(self.callback, self.args or ())
-        context: dict = {"message": f"Exception in callback {source}", "exception": error, "handle": self}
+        context: dict = {"message": f"Exception in callback {self.callback_text()}", "exception": error, "handle": self}
         if self.source_traceback is not None:
             context["source_traceback"] = self.source_traceback
         loop.call_exception_handler(context)
@@ -109,6 +120,8 @@ class Handle(Runnable):
             self.report(self.loop, error)
 
     def drop(self):
+        if self.source_traceback is not None and self.callback is not None:
+            self.text = self.callback_text()  # debug mode: what it was remains to be read
         self.callback = None
         self.args = None
         return 0
@@ -149,15 +162,16 @@ class ThreadSafeHandle(Handle):
 
 def _describe(handle: Handle) -> str:
     """Like ``<Handle f() at app.py:3 created at app.py:9>``, which is how asyncio words it."""
-    parts = [type(handle).__name__]
-    if handle.is_cancelled:
-        parts.append("cancelled")
-    if handle.callback is not None:
-        parts.append(format_helpers._format_callback_source(handle.callback, handle.args or ()))
+    parts = [
+        type(handle).__name__,
+        "cancelled" if handle.is_cancelled else None,
+        handle.timing(),
+        handle.callback_text(),
+    ]
     if handle.source_traceback:
         frame = handle.source_traceback[-1]
         parts.append(f"created at {frame[0]}:{frame[1]}")
-    return "<" + " ".join(parts) + ">"
+    return "<" + " ".join([part for part in parts if part]) + ">"
 
 
 def new_handle(loop, callback, args, context, debug):

@@ -8,6 +8,7 @@ from weft._core.timers cimport TimerHeap, TimerHandle
 
 cdef class Scheduler:
     cdef Ring ring
+    cdef Ring due
     cdef TimerHeap timers
     cdef readonly Driver _driver
     cdef unsigned long thread_id

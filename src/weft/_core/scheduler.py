@@ -26,7 +26,7 @@ from cython.cimports.weft._core.sys.python import (
     PyCallable_Check,
     PyThread_get_thread_ident,
 )
-from cython.cimports.weft._core.timers import TimerHandle, TimerHeap, new_timer
+from cython.cimports.weft._core.timers import TimerHeap, new_timer
 
 from weft import versions
 from weft.errors import LoopClosedError, WrongThreadError
@@ -37,6 +37,7 @@ HANDLE_WAITS = cython.declare(cython.bint, versions.THREADSAFE_HANDLE_CANCEL_WAI
 class Scheduler:
     def __cinit__(self, *args, **kwargs):
         self.ring = Ring()
+        self.due = Ring()
         self.timers = TimerHeap()
         self.slow_callback_duration = 0.1  # seconds, as in asyncio
         # Closed until its making has gone well, so that a loop that never came to be behaves like one.
@@ -202,7 +203,7 @@ class Scheduler:
         if asked:
             self.before_callback()
             driver.deliver()
-        if self.timers.count > 0 and self.timers.next_when() <= now:
+        if self.due.count > 0 or (self.timers.count > 0 and self.timers.next_when() <= now):
             self.run_due_timers(now)
         if driver.unsent.count > 0:
             self.before_callback()
@@ -211,7 +212,7 @@ class Scheduler:
 
     def time_to_sleep(self, now):
         """How many nanoseconds the driver may wait: 0 while something is ready, negative for ever."""
-        if self.ring.count > 0 or self.is_stopping:
+        if self.ring.count > 0 or self.due.count > 0 or self.is_stopping:
             return 0
         if self.timers.count > 0:
             return max(self.timers.next_when() - now, 0)
@@ -220,11 +221,16 @@ class Scheduler:
     def run_due_timers(self, now):
         """Run the timers that were due when the kernel was asked, in order."""
         self.before_callback()
-        handle: TimerHandle
+        # First all are taken: a timer that a callback sets for now, or for the past, waits for the next turn.
         while self.timers.count > 0 and self.timers.next_when() <= now:
-            handle = self.timers.pop()
-            if not handle.is_cancelled:
-                self.run_now(handle)
+            self.due.push(self.timers.pop(), cython.NULL)
+        entry: Entry
+        while self.due.count > 0:
+            entry = self.due.take()
+            # SAFETY: take() handed the reference over; the local holds its own.
+            runnable: Runnable = cython.cast(Runnable, entry.runnable)
+            Py_DECREF(entry.runnable)
+            self.run_now(runnable)
         return 0
 
     def run_now(self, runnable):
@@ -324,6 +330,7 @@ class Scheduler:
     def _drop_scheduled(self) -> None:
         """Forget everything that was to run: the loop closes."""
         self.ring.clear()
+        self.due.clear()
         self.timers.clear()
 
 

@@ -373,6 +373,8 @@ def traverse(self: cython.pointer(PyObject), visit: visitproc, data: cython.p_vo
     loop: TaskScheduler = cython.cast(TaskScheduler, self)
     if seen == 0 and loop.ring is not None:
         seen = loop.ring.traverse(visit, data)
+    if seen == 0 and loop.due is not None:
+        seen = loop.due.traverse(visit, data)
     if seen == 0 and loop.timers is not None:
         seen = loop.timers.traverse(visit, data)
     if seen == 0 and loop._driver is not None:

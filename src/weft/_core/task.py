@@ -16,11 +16,8 @@ from cython.cimports.weft._core.sys.python import (
     Py_EnterRecursiveCall,
     Py_LeaveRecursiveCall,
     PyObject,
-    unaryfunc,
-    weft_get_await,
     weft_init,
     weft_new,
-    weft_set_await,
     weft_slot,
     weft_slot_offset,
 )
@@ -29,8 +26,6 @@ from weft import versions
 
 StockTask = cython.declare(object, _asyncio.Task)
 STOCK_GET_CORO = cython.declare(object, _asyncio.Task.get_coro)
-FUTURE_RESULT = cython.declare(object, _asyncio.Future.result)
-FUTURE_EXCEPTION = cython.declare(object, _asyncio.Future.exception)
 NO_ARGS = cython.declare(tuple, ())
 FUTURE_MAKE_CANCELLED_ERROR = cython.declare(object, _asyncio.Future._make_cancelled_error)
 Future = cython.declare(object, _asyncio.Future)
@@ -129,34 +124,11 @@ class Task(asyncio.Task):
                 stepper.must_cancel = False
         return stepper.cancel_requests
 
-    # The CancelledError that ended the task keeps its traceback for the first who asks, as in asyncio.
+    # The CancelledError that ended the task keeps its traceback for the first who asks, as in asyncio; result(),
+    # exception() and `await` do so too: sys/weft_task.h.
 
     def _make_cancelled_error(self):
-        stepper: Stepper = stepper_of(self)
-        error = stepper.cancelled_error
-        if error is None:
-            return FUTURE_MAKE_CANCELLED_ERROR(self)
-        stepper.cancelled_error = None
-        return error
-
-    def result(self):
-        """What the coroutine returned; raises what it raised; see :meth:`asyncio.Task.result`."""
-        stepper: Stepper = stepper_of(self)
-        if stepper.cancelled_error is not None:
-            raise self._make_cancelled_error()
-        return FUTURE_RESULT(self)
-
-    def exception(self):
-        """What the coroutine raised, or None; see :meth:`asyncio.Task.exception`."""
-        stepper: Stepper = stepper_of(self)
-        if stepper.cancelled_error is not None:
-            raise self._make_cancelled_error()
-        return FUTURE_EXCEPTION(self)
-
-    def __await__(self):
-        return await_task(self)
-
-    __iter__ = __await__
+        return take_kept(self) or FUTURE_MAKE_CANCELLED_ERROR(self)
 
 
 @cython.cfunc
@@ -170,17 +142,15 @@ def stepper_of(task: object) -> Stepper:
 
 
 @cython.cfunc
-def await_task(task: object) -> object:
-    """What ``await task`` calls: asyncio's own, unless the task kept the error that cancelled it."""
-    if stepper_of(task).cancelled_error is not None:
-        raise task._make_cancelled_error()
-    return stock_await(task)
+def take_kept(task: object) -> object:
+    """The CancelledError that ended the task, which it keeps for the first who asks; or None."""
+    stepper: Stepper = stepper_of(task)
+    error, stepper.cancelled_error = stepper.cancelled_error, None
+    return error
 
 
 stepper_offset = cython.declare(cython.Py_ssize_t, weft_slot_offset(Task.__dict__["_stepper"]))
-stock_await = cython.declare(unaryfunc, weft_get_await(StockTask))
-# Straight to the C function: `await` would else look up and call the method above, as it does for any Python class.
-weft_set_await(Task, await_task)
+weft_install_outcome(Task, StockTask, take_kept)
 register_task_type(Task)
 
 

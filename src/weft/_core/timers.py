@@ -59,8 +59,8 @@ class TimerHandle(Handle):
     def __ge__(self, other):
         return self.scheduled >= other.when()
 
-    def __repr__(self) -> str:
-        return Handle.__repr__(self)[:-1] + f" when={self.scheduled}>"
+    def timing(self):
+        return f"when={self.scheduled}"
 
 
 class TimerHeap:

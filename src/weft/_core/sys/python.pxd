@@ -35,13 +35,10 @@ cdef extern from "weft_sys.h":
     int weft_init(object type, object self, tuple args, dict keywords) except -1
     Py_ssize_t weft_slot_offset(object descriptor)
     PyObject** weft_slot(object self, Py_ssize_t offset)
-    ctypedef object (*unaryfunc)(object)
     ctypedef int (*visitproc)(PyObject*, void*) noexcept
     ctypedef int (*traverseproc)(PyObject*, visitproc, void*) noexcept
     traverseproc weft_get_traverse(object type)
     void weft_set_traverse(object type, traverseproc function)
-    unaryfunc weft_get_await(object type)
-    void weft_set_await(object type, unaryfunc function)
     PyObject* weft_call0(object method, object self)
     PyObject* weft_call_method0(object self, object name)
     int weft_add_done_callback(object method, object future, object callback, object context, object kwnames) except -1

@@ -190,16 +190,6 @@ static inline void weft_set_traverse(PyObject *type, traverseproc function) {
     ((PyTypeObject *)type)->tp_traverse = function;
 }
 
-/* The C function behind `await` on a type, and putting another in its place (and in that of iter()). */
-static inline unaryfunc weft_get_await(PyObject *type) {
-    return ((PyTypeObject *)type)->tp_as_async->am_await;
-}
-
-static inline void weft_set_await(PyObject *type, unaryfunc function) {
-    ((PyTypeObject *)type)->tp_as_async->am_await = function;
-    ((PyTypeObject *)type)->tp_iter = function;
-}
-
 static inline PyObject *weft_call_method0(PyObject *self, PyObject *name) {
     return PyObject_CallMethodNoArgs(self, name);
 }
