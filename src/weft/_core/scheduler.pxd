@@ -25,7 +25,7 @@ cdef class Scheduler:
     cdef int wrong_thread(self) except -1
     cdef int turn(self) except -1
     cdef int64_t time_to_sleep(self, int64_t now) noexcept
-    cdef int run_due_timers(self, int64_t now) except -1
+    cdef int run_due_timers(self) except -1
     cdef int run_now(self, Runnable runnable) except -1
     cdef int warn_if_slow(self, object what, int64_t started) except -1
     cdef int run_ready(self) except -1

@@ -199,12 +199,15 @@ class Scheduler:
                 now = driver.read_clock()
             self.last_poll = now
             asked = True
+        # Which timers are due is settled now: one that a callback sets for now, or for the past, waits for the next turn.
+        while self.timers.count > 0 and self.timers.next_when() <= now:
+            self.due.push(self.timers.pop(), cython.NULL)
         self.run_ready()
         if asked:
             self.before_callback()
             driver.deliver()
-        if self.due.count > 0 or (self.timers.count > 0 and self.timers.next_when() <= now):
-            self.run_due_timers(now)
+        if self.due.count > 0:
+            self.run_due_timers()
         if driver.unsent.count > 0:
             self.before_callback()
             driver.flush()
@@ -218,12 +221,8 @@ class Scheduler:
             return max(self.timers.next_when() - now, 0)
         return -1
 
-    def run_due_timers(self, now):
-        """Run the timers that were due when the kernel was asked, in order."""
+    def run_due_timers(self):
         self.before_callback()
-        # First all are taken: a timer that a callback sets for now, or for the past, waits for the next turn.
-        while self.timers.count > 0 and self.timers.next_when() <= now:
-            self.due.push(self.timers.pop(), cython.NULL)
         entry: Entry
         while self.due.count > 0:
             entry = self.due.take()

@@ -235,7 +235,7 @@ class Stepper(Runnable):
             self.cancelled_error = error
             # Its traceback may lead back to the task, and the loop answers for this stepper no more.
             PyObject_GC_Track(cython.cast(cython.p_void, self))  # SAFETY: untracked since new_stepper()
-            cancel(task, error.args[0] if error.args else None)
+            cancel(task, None)  # the message is in the error, for the first who asks
             return 0
         set_exception(task, error)
         if isinstance(error, (KeyboardInterrupt, SystemExit)):
