@@ -50,7 +50,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def plan(python: Interpreter, targets: Sequence[str], options: argparse.Namespace) -> list[Job]:
     """The jobs for one interpreter: the baseline, then each target, slow modules first."""
-    chosen = options.module or MODULES
+    chosen = options.module or (FOREIGN_TASK_MODULES if set(targets) == {"weft+ctask"} else MODULES)
     ordered = sorted(
         chosen, key=lambda name: SLOWEST_FIRST.index(name) if name in SLOWEST_FIRST else len(SLOWEST_FIRST)
     )

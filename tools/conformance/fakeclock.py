@@ -122,14 +122,14 @@ class Descriptors:
         self.remove_reader_count: dict[int, int] = collections.defaultdict(int)
         self.remove_writer_count: dict[int, int] = collections.defaultdict(int)
 
-    def _handle(self, callback: Any, args: tuple[Any, ...]) -> asyncio.Handle:
-        return asyncio.Handle(callback, args, self, None)  # type: ignore[arg-type]
+    def _handle(self, callback: Any, args: tuple[Any, ...], context: Any) -> asyncio.Handle:
+        return asyncio.Handle(callback, args, self, context)  # type: ignore[arg-type]
 
-    def _add_reader(self, fd: int, callback: Any, *args: Any) -> None:
-        self.readers[fd] = self._handle(callback, args)
+    def _add_reader(self, fd: int, callback: Any, *args: Any, context: Any = None) -> None:
+        self.readers[fd] = self._handle(callback, args, context)
 
-    def _add_writer(self, fd: int, callback: Any, *args: Any) -> None:
-        self.writers[fd] = self._handle(callback, args)
+    def _add_writer(self, fd: int, callback: Any, *args: Any, context: Any = None) -> None:
+        self.writers[fd] = self._handle(callback, args, context)
 
     def _remove_reader(self, fd: int) -> bool:
         self.remove_reader_count[fd] += 1

@@ -23,6 +23,7 @@ MODULES: tuple[str, ...] = (
     "test_selector_events",
     "test_sendfile",
     "test_server",
+    "test_server_context",
     "test_sock_lowlevel",
     "test_ssl",
     "test_sslproto",
@@ -37,9 +38,19 @@ MODULES: tuple[str, ...] = (
     "test_waitfor",
 )
 
-# The modules whose classes are parametrised by the Task class: they are run a second time with the interpreter's own
-# C Task on the target's loop, because a loop has to drive Task classes that are not its own.
-FOREIGN_TASK_MODULES: tuple[str, ...] = ("test_eager_task_factory", "test_futures2", "test_tasks")
+# These run a second time with the Task class of asyncio, in C or in Python, on the target's loop, because a loop has to
+# drive Task classes that are not its own: the modules whose classes are parametrised by the Task class, and those that
+# say most about tasks.
+FOREIGN_TASK_MODULES: tuple[str, ...] = (
+    "test_eager_task_factory",
+    "test_free_threading",
+    "test_futures2",
+    "test_graph",
+    "test_taskgroups",
+    "test_tasks",
+    "test_timeouts",
+    "test_waitfor",
+)
 
 # Slowest first, measured on stock asyncio, so that a run on several processors ends evenly.
 SLOWEST_FIRST: tuple[str, ...] = ("test_events", "test_ssl", "test_subprocess", "test_tasks", "test_sslproto")

@@ -89,7 +89,28 @@ def loop_class(target: str) -> type[Any]:
 
     if not hasattr(base, "_default_executor"):
         BaseLoop._default_executor = None  # the tests' own clean-up reads it
+    if target == "weft+ctask":
+        make_stock_tasks(BaseLoop)
     return BaseLoop
+
+
+def make_stock_tasks(loop: type[Any]) -> None:
+    """Makes a loop class create asyncio's tasks and futures, looked up each time: tests put others in their place."""
+    by_factory = loop.create_task
+
+    def create_task(self: Any, coro: Any, **options: Any) -> Any:
+        if self.get_task_factory() is not None:
+            return by_factory(self, coro, **options)
+        self._check_closed()
+        task: Any = asyncio.tasks.Task(coro, loop=self, **options)
+        if task._source_traceback:
+            del task._source_traceback[-1]  # this function is none of the program's
+        return task
+
+    def create_future(self: Any) -> Any:
+        return asyncio.futures.Future(loop=self)
+
+    loop.create_task, loop.create_future = create_task, create_future
 
 
 def redirect(target: str) -> None:

@@ -14,6 +14,7 @@ import importlib.util
 import ipaddress
 import json
 import os
+import signal
 import socket
 import sys
 import time
@@ -156,6 +157,7 @@ def literal(host: Any) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
 def main(order: dict[str, Any]) -> int:
     """Runs what ``order`` asks for; the exit status says only whether the module could be run to its end."""
     faulthandler.enable(all_threads=True)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in a shell's background inherits it ignored
     sys.addaudithook(stay_local)
     fd = int(order["report_fd"])
     os.set_inheritable(fd, False)
