@@ -364,15 +364,15 @@ class TestCurrentTask:
             look()
             if depth == 0:
                 raise LookupError
-            inner = kind(nest(depth - 1), name=f"depth {depth - 1}", eager_start=True)
+            inner = kind(nest(depth - 1), name=f"depth {depth - 1}", eager_start=True, loop=loop)
             look()
             await inner
 
         async def main() -> None:
             with pytest.raises(LookupError):
-                await kind(nest(2), name="depth 2", eager_start=True)
+                await kind(nest(2), name="depth 2", eager_start=True, loop=loop)
             look()
-            loop.call_soon(lambda: tasks.append(kind(asyncio.sleep(0), eager_start=True)))
+            loop.call_soon(lambda: tasks.append(kind(asyncio.sleep(0), eager_start=True, loop=loop)))
             loop.call_soon(look)
             await asyncio.sleep(0)
             await tasks[0]

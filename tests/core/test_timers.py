@@ -155,6 +155,26 @@ class TestOrder:
             loop.run_forever()
         assert ran == [0, 1, 2, 3]
 
+    @pytest.mark.time_limit(20)
+    def test_one_that_schedules_itself_for_the_past(self, loop: asyncio.AbstractEventLoop) -> None:
+        """It runs once a turn: what it schedules runs in the next, and starves nobody."""
+        order: list[str] = []
+
+        def again() -> None:
+            order.append("timer")
+            loop.call_soon(order.append, "soon")
+            if len(order) < 20:
+                loop.call_at(loop.time() - 1, again)
+            else:
+                loop.stop()
+
+        loop.call_at(loop.time() - 1, again)
+        loop.call_later(0.001, order.append, "other")
+        loop.run_forever()
+        while "other" in order:
+            order.remove("other")
+        assert order[:6] == ["timer", "soon", "timer", "soon", "timer", "soon"]
+
     def test_never_early(self, loop: asyncio.AbstractEventLoop) -> None:
         seen: list[tuple[float, float]] = []
 
