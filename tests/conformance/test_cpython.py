@@ -17,9 +17,10 @@ from tools.conformance.modules import FOREIGN_TASK_MODULES, MODULES, QUICK_WITHO
 from tools.conformance.supervise import Job, Outcomes
 from tools.conformance.verdict import judge
 
-pytestmark = pytest.mark.skipif(
-    (reason := interpreters.probe(sys.executable).lacks("weft")) is not None, reason=str(reason)
-)
+pytestmark = [
+    pytest.mark.skipif((reason := interpreters.probe(sys.executable).lacks("weft")) is not None, reason=str(reason)),
+    pytest.mark.time_limit(900),  # the first of these tests runs all of CPython's; a busy machine takes its time
+]
 
 LIMIT = 20.0  # seconds; the slowest of these tests takes two and a half on stock asyncio
 CASES = [("weft", module) for module in MODULES] + [("weft+ctask", module) for module in FOREIGN_TASK_MODULES]

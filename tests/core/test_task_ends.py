@@ -339,7 +339,9 @@ class TestCancel:
         turns(loop)
         gc.collect()
         (record,) = caplog.records
-        assert record.getMessage().startswith("Task exception was never retrieved\nfuture: <Task finished name='the task'")
+        assert record.getMessage().startswith(
+            "Task exception was never retrieved\nfuture: <Task finished name='the task'"
+        )
         caplog.clear()
 
     def test_two_that_wait_for_each_other(self) -> None:

@@ -78,6 +78,7 @@ def save(version: str, targets: Mapping[str, Mapping[str, Any]], directory: Path
     path = directory / f"{'.'.join(version.split('.')[:2])}.json"
     old = json.loads(path.read_text())["targets"] if path.exists() else {}
     data = {"python": version, "targets": dict(sorted((old | dict(targets)).items()))}
+    path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(data, indent=1) + "\n")
     return path
 
