@@ -321,6 +321,35 @@ class TestDestructors:
     def test_that_change_the_heap_in_the_middle(self, what: str) -> None:
         run_script(SCRIPT_OF_DESTRUCTORS, what, env={"PYTHONMALLOC": "debug"})
 
+    def test_that_cancel_the_next_timer_and_so_on(self) -> None:
+        """The innermost cancellation finds that half of the heap is cancelled, most of it not counted yet."""
+        run_script(
+            """
+            import weft
+            loop = weft.new_event_loop()
+            handles = []
+
+            class Argument:
+                def __init__(self, index):
+                    self.index = index
+                def __del__(self):
+                    if self.index + 1 < len(handles):
+                        handles[self.index + 1].cancel()
+
+            for index in range(150):
+                handles.append(loop.call_later(100 + index, print, Argument(index)))
+            others = [loop.call_later(1000 + index, print) for index in range(120)]
+            for index in range(17):
+                loop.call_later(5000, print)
+            for handle in others:
+                handle.cancel()
+            handles[0].cancel()
+            del handles[:]
+            loop.close()
+            """,
+            env={"PYTHONMALLOC": "malloc", "MALLOC_CHECK_": "3"},
+        )
+
 
 SCRIPT_OF_DESTRUCTORS = """
     import contextvars, gc, importlib, sys, weft
