@@ -13,7 +13,7 @@ import pytest
 
 from tools.conformance import exclusions, interpreters
 from tools.conformance.__main__ import execute
-from tools.conformance.modules import FOREIGN_TASK_MODULES, MODULES, QUICK_WITHOUT, SLOWEST_FIRST
+from tools.conformance.modules import QUICK_FOREIGN_TASK_MODULES, QUICK_MODULES, QUICK_WITHOUT, SLOWEST_FIRST
 from tools.conformance.supervise import Job, Outcomes
 from tools.conformance.verdict import judge
 
@@ -23,14 +23,15 @@ pytestmark = [
 ]
 
 LIMIT = 20.0  # seconds; the slowest of these tests takes two and a half on stock asyncio
-CASES = [("weft", module) for module in MODULES] + [("weft+ctask", module) for module in FOREIGN_TASK_MODULES]
+CASES = [("weft", module) for module in QUICK_MODULES]
+CASES += [("weft+ctask", module) for module in QUICK_FOREIGN_TASK_MODULES]
 
 Results: TypeAlias = Mapping[str, Mapping[str, Outcomes]]
 
 
 @pytest.fixture(scope="module")
 def results() -> Results:
-    cases = [("stock", module) for module in MODULES] + CASES
+    cases = [("stock", module) for module in QUICK_MODULES] + CASES
     cases.sort(key=lambda case: case[1] not in SLOWEST_FIRST)
     jobs = [Job(sys.executable, target, module, without=QUICK_WITHOUT, limit=LIMIT) for target, module in cases]
     return execute(jobs, parallel=2)

@@ -56,11 +56,16 @@ FOREIGN_TASK_MODULES: tuple[str, ...] = (
 SLOWEST_FIRST: tuple[str, ...] = ("test_events", "test_ssl", "test_subprocess", "test_tasks", "test_sslproto")
 
 # What ``make test`` leaves out, for it is to take less than two minutes with its baseline: the second and third copy of
-# tests that CPython runs once per selector and once per child watcher, which on our one driver are the same test.
+# tests that CPython runs once per selector and once per child watcher, which on our one driver are the same test; what
+# collects all garbage a hundred times; and test_ssl, whose ground test_sslproto covers in a third of the time.
 QUICK_WITHOUT: tuple[str, ...] = (
     "*.PollEventLoopTests.*",
     "*.SelectEventLoopTests.*",
+    "test_futures.*.test_future_del_collect",
     "test_subprocess.SubprocessFastWatcherTests.*",
     "test_subprocess.SubprocessSafeWatcherTests.*",
     "test_subprocess.SubprocessThreadedWatcherTests.*",
+    "test_tasks.*.test_task_del_collect",
 )
+QUICK_MODULES = tuple(module for module in MODULES if module != "test_ssl")
+QUICK_FOREIGN_TASK_MODULES = tuple(module for module in FOREIGN_TASK_MODULES if module != "test_taskgroups")
