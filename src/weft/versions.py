@@ -42,7 +42,7 @@ def format_callback(callback: Any, args: tuple[Any, ...], debug: bool) -> str:
     """asyncio's words for a callback: ``f() at app.py:3``; from 3.13 on its arguments are shown in debug mode only."""
     if sys.version_info >= (3, 13):
         return str(format_helpers._format_callback_source(callback, args, debug=debug))  # type: ignore[attr-defined]
-    return str(format_helpers._format_callback_source(callback, args))  # type: ignore[attr-defined]
+    return str(format_helpers._format_callback_source(callback, args))
 
 
 def call_task_factory(

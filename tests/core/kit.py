@@ -1,7 +1,7 @@
 """What the tests of the core share: a loop on the virtual clock, a list of reported errors, programs of their own process.
 
 Invariant: nothing here knows weft's private parts, so every test that uses it looks at behaviour from outside.
-"""
+"""  # noqa: E501
 
 from __future__ import annotations
 

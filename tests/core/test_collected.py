@@ -11,11 +11,11 @@ THINGS = {
     "nothing": "",
     "the driver": "cycle.append(loop._driver)",
     "callbacks": "for _ in range(300): loop.call_soon(cycle.append, loop)",
-    "timers": "handles = [loop.call_later(99, cycle.append, loop) for _ in range(300)]; [h.cancel() for h in handles[::2]]; cycle.append(handles)",
+    "timers": "handles = [loop.call_later(99, cycle.append, loop) for _ in range(300)]; [h.cancel() for h in handles[::2]]; cycle.append(handles)",  # noqa: E501
     "tasks": "cycle.append([loop.create_task(wait(loop)) for _ in range(50)]); turn(loop)",
     "readers": "loop.add_reader(ours, cycle.append, loop); loop.add_writer(theirs, cycle.append, loop)",
     "transport": "cycle.append(loop.run_until_complete(loop.create_connection(Protocol, sock=ours)))",
-    "unsent": "transport, _ = loop.run_until_complete(loop.create_connection(Protocol, sock=ours)); transport.write(b'x' * 9999999)",
+    "unsent": "transport, _ = loop.run_until_complete(loop.create_connection(Protocol, sock=ours)); transport.write(b'x' * 9999999)",  # noqa: E501
     "server": "cycle.append(loop.run_until_complete(loop.create_server(Protocol, '127.0.0.1', 0)))",
     "signal": "loop.add_signal_handler(10, cycle.append, loop)",
     "executor": "loop.run_until_complete(loop.run_in_executor(None, int))",

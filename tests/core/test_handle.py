@@ -48,7 +48,7 @@ class TestIdentity:
     @pytest.mark.skipif(sys.version_info < (3, 12), reason="Handle.get_context() came with 3.12")
     def test_context(self, loop: asyncio.AbstractEventLoop) -> None:
         context = contextvars.Context()
-        assert loop.call_soon(callback, context=context).get_context() is context
+        assert loop.call_soon(callback, context=context).get_context() is context  # type: ignore[attr-defined]
 
     def test_can_be_referred_to_weakly_and_hashed(self, loop: asyncio.AbstractEventLoop) -> None:
         handle = loop.call_soon(callback)
@@ -63,7 +63,7 @@ class TestIdentity:
     def test_cannot_be_made_by_hand(self, loop: asyncio.AbstractEventLoop) -> None:
         for handle in (loop.call_soon(callback), loop.call_later(0, callback)):
             with pytest.raises(TypeError, match=r"made by loop\.call_soon"):
-                type(handle)()
+                type(handle)()  # type: ignore[call-arg]
             handle.cancel()
 
     @pytest.mark.weft_only
@@ -98,7 +98,7 @@ class TestCancel:
     def test_by_a_callback_of_the_same_turn(self, loop: asyncio.AbstractEventLoop) -> None:
         ran: list[int] = []
         handles: list[asyncio.Handle] = []
-        loop.call_soon(lambda: [handle.cancel() for handle in handles])
+        loop.call_soon(lambda: [handle.cancel() for handle in handles])  # type: ignore[func-returns-value]
         handles += [loop.call_soon(ran.append, index) for index in range(1000)]
         turns(loop)
         assert not ran
@@ -144,7 +144,7 @@ class TestCancel:
 
         for schedule in (loop.call_soon, loop.call_soon_threadsafe, lambda *args: loop.call_later(100, *args)):
             argument = Argument()
-            handle = argument.handle = schedule(callback, argument)  # type: ignore[operator]
+            handle = argument.handle = schedule(callback, argument)
             del argument
             handle.cancel()
             assert handle.cancelled()

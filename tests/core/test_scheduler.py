@@ -123,7 +123,7 @@ class TestOrder:
 
     def test_callbacks_cannot_starve_timers_and_descriptors(self, loop: asyncio.AbstractEventLoop) -> None:
         """A callback that schedules itself for ever keeps the loop busy, and nothing else waiting."""
-        seen = set()
+        seen: set[Any] = set()
 
         def spin() -> None:
             if seen != {"timer", "thread"}:

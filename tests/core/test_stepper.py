@@ -309,7 +309,7 @@ class TestAgainstAsyncio:
 
 class TestMixture:
     def test_a_chain_of_awaits(self, new_loop: NewLoop) -> None:
-        """Three hundred tasks, each awaiting the one before: the result, and a cancellation, pass through all of them."""
+        """Three hundred tasks, each awaiting the one before: the result, and a cancellation, pass through all of them."""  # noqa: E501
         loop = new_loop()
 
         async def link(previous: asyncio.Future[int]) -> int:

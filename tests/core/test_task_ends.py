@@ -158,7 +158,7 @@ class TestEnd:
             thing = Thing()
             variable.set((asyncio.current_task(), thing))
             refs.extend((weakref.ref(thing), weakref.ref(asyncio.get_running_loop())))
-            await loop.create_future()
+            await loop.create_future()  # noqa: F821
 
         task = loop.create_task(work())
         turns(loop)
@@ -225,7 +225,7 @@ class TestClose:
 
         async def work(index: int) -> None:
             try:
-                await loop.create_future()
+                await loop.create_future()  # noqa: F821
             finally:
                 closed.append(index)
 
@@ -277,7 +277,7 @@ class TestClose:
     def test_a_coroutine_that_uses_the_loop_as_it_dies(
         self, loop: asyncio.AbstractEventLoop, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """The coroutine of a destroyed task is closed: its ``finally`` meets a closed loop, and that is an error of its own."""
+        """The coroutine of a destroyed task is closed: its ``finally`` meets a closed loop, and that is an error of its own."""  # noqa: E501
         errors: list[BaseException] = []
 
         async def work() -> None:

@@ -275,7 +275,7 @@ class TestCurrentTask:
 
         def look(where: str) -> None:
             task = asyncio.current_task(loop)
-            seen.append((where, task and task.get_name()))
+            seen.append((where, task and task.get_name()))  # type: ignore[arg-type]
 
         async def step(name: str) -> None:
             look(name)

@@ -199,7 +199,7 @@ class Scheduler:
                 now = driver.read_clock()
             self.last_poll = now
             asked = True
-        # Which timers are due is settled now: one that a callback sets for now, or for the past, waits for the next turn.
+        # Which timers are due is settled now: one that a callback sets for now waits for the next turn.
         while self.timers.count > 0 and self.timers.next_when() <= now:
             self.due.push(self.timers.pop(), cython.NULL)
         self.run_ready()
