@@ -42,10 +42,11 @@ class TimerHandle(Handle):
         if self.is_cancelled:
             return
         self.is_cancelled = True
-        self.drop()
+        # The heap hears of it first: what drop() lets go of may cancel other timers of the same heap.
         heap: TimerHeap = self.heap
         if heap is not None:
             heap.on_cancel(self)
+        self.drop()
 
     def __lt__(self, other):
         return self.scheduled < other.when()
