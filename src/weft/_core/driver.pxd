@@ -54,5 +54,4 @@ cdef class Driver:
     cdef int release(self, Sink sink) except -1
     cdef Sink sink_of(self, int fd)
     cdef int close(self) except -1
-    cdef int after_fork(self) except -1
     cdef int traverse(self, visitproc visit, void* data) noexcept

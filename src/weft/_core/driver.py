@@ -132,10 +132,6 @@ class Driver:
     def close(self):
         raise NotImplementedError
 
-    def after_fork(self):
-        """Make the driver the child's own after ``os.fork()``: what it shares with the parent is made anew."""
-        raise NotImplementedError
-
     def traverse(self, visit, data):
         """Show the garbage collector the references that only C knows of, on behalf of the loop."""
         return 0

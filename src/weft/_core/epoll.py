@@ -206,9 +206,13 @@ class EpollDriver:
     def deliver_bytes(self, sink):
         where: cython.p_char = cython.NULL
         size: cython.Py_ssize_t = 0
+        fd: cython.int = sink.fd
         sink.offer_buffer(cython.address(where), cython.address(size))
-        if not sink.is_receiving:
-            return 0  # the protocol's get_buffer() failed, or closed the transport
+        if self.sink_of(fd) is not sink:
+            # The protocol's get_buffer() failed, or closed the transport.
+            if where != cython.NULL:
+                sink.withdraw_buffer()
+            return 0
         if where == cython.NULL:
             where = self.buffer
             size = RECEIVE_SIZE
@@ -219,8 +223,8 @@ class EpollDriver:
             n = weft_read(sink.fd, where, size)
         if where != self.buffer:
             sink.withdraw_buffer()
-            if not sink.is_receiving:
-                return 0  # giving the buffer back ran code that closed or paused the transport
+            if self.sink_of(fd) is not sink:
+                return 0  # giving the buffer back ran code that closed the transport
         if n > 0:
             sink.on_received(where, n)
         elif n == 0:
@@ -289,15 +293,22 @@ class EpollDriver:
         """Send for every sink of the list; what resumed protocols write meanwhile is left for the next turn."""
         self.unsent, self.flushing = self.flushing, self.unsent
         self.is_delivering = True
+        done: cython.Py_ssize_t = 0
         try:
-            i: cython.Py_ssize_t
-            for i in range(self.flushing.count):
-                sink: Sink = self.flushing.get(i)
+            while done < self.flushing.count:
+                sink: Sink = self.flushing.get(done)
+                done += 1
                 sink.is_flushing = False
                 if sink.fd >= 0 and not sink.is_sending and sink.queue.size > 0:
                     self.transmit(sink)
         finally:
             self.is_delivering = False
+            # A KeyboardInterrupt in one protocol keeps nothing of what the others wrote.
+            while done < self.flushing.count:
+                left: Sink = self.flushing.get(done)
+                done += 1
+                left.is_flushing = False
+                self.send(left)
             self.flushing.clear()
         return 0
 
@@ -466,20 +477,6 @@ class EpollDriver:
         if fd < 0 or fd >= self.capacity or self.watches[fd].sink == cython.NULL:
             return None
         return cython.cast(Sink, self.watches[fd].sink)  # SAFETY: in the table, so alive
-
-    def after_fork(self):
-        """Leave the parent's epoll and wake-up descriptors to the parent, and watch everything anew in our own."""
-        self.close_own()
-        self.open()
-        fd: cython.int
-        watch: cython.pointer(Watch)
-        for fd in range(self.capacity):
-            watch = cython.address(self.watches[fd])
-            if watch.sink != cython.NULL and watch.events:
-                events: uint32_t = watch.events
-                watch.events = 0
-                self.control(fd, watch, events)
-        return 0
 
     def traverse(self, visit, data):
         seen: cython.int = 0
