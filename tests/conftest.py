@@ -26,6 +26,10 @@ from typing import Any, TypeVar
 import hypothesis
 import pytest
 
+# A shell starts what it puts in the background with SIGINT ignored, and children inherit that: tests need it back.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 T = TypeVar("T")
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 
