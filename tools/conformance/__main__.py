@@ -25,6 +25,8 @@ from tools.conformance.supervise import Job, Outcomes, retry_failed, run_module
 from tools.conformance.targets import TARGETS
 from tools.conformance.verdict import Verdict, judge, total, unmatched
 
+OURS = ("stock", *exclusions.OWN_TARGETS)
+PEER_LIMIT = 10.0  # seconds for a test of a peer, which may well hang: it is shown beside ours, and nobody waits for it
 EXIT_CLEAN, EXIT_REGRESSION, EXIT_NOT_RUN = 0, 1, 2
 
 
@@ -54,8 +56,9 @@ def plan(python: Interpreter, targets: Sequence[str], options: argparse.Namespac
     ordered = sorted(
         chosen, key=lambda name: SLOWEST_FIRST.index(name) if name in SLOWEST_FIRST else len(SLOWEST_FIRST)
     )
+    limits = {target: options.limit if target in OURS else min(options.limit, PEER_LIMIT) for target in TARGETS}
     return [
-        Job(python.path, target, module, tuple(options.test or ()), limit=options.limit)
+        Job(python.path, target, module, tuple(options.test or ()), limit=limits[target])
         for module in ordered
         for target in ("stock", *targets)
         if target != "weft+ctask" or module in FOREIGN_TASK_MODULES
