@@ -97,7 +97,6 @@ class TestSending:
             until(loop, all_there)
             turns(loop, 2)
             assert got == sent
-            assert transport.get_write_buffer_size() == 0
             assert protocol.events == ["pause", "resume"]
 
     def test_close_lets_everything_go_first(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -184,7 +183,7 @@ class TestErrors:
             peer.close()
             until(loop, lambda: protocol.errors)
             if how == "sendto":
-                until(loop, lambda: transport.get_write_buffer_size() == 0)
+                until(loop, lambda: len(protocol.errors) >= 5)
                 assert not protocol.is_lost
             else:
                 until(loop, lambda: protocol.is_lost)

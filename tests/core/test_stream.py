@@ -382,7 +382,8 @@ class TestClose:
             until(loop, lambda: protocol.is_lost)
             for _ in range(10):
                 transport.write(b"after the end")
-                transport.writelines([b"after", b"the end"])
+                if isinstance(loop, weft.EventLoop):  # CPython 3.12's own cannot
+                    transport.writelines([b"after", b"the end"])
             assert transport.get_write_buffer_size() == 0
         assert {record.getMessage() for record in caplog.records} == {"socket.send() raised exception."}
         caplog.clear()
@@ -496,6 +497,7 @@ class TestWrite:
             transport.writelines([kind(b"two "), b"", kind(b"three")])
             assert received(loop, peer, 13) == b"one two three"
 
+    @pytest.mark.weft_only
     def test_what_is_changed_after_write_is_sent_as_it_was(self, loop: asyncio.AbstractEventLoop) -> None:
         with connected(loop, buffers=4096) as (transport, _, peer):
             data = bytearray(NOISE[:100_000])
