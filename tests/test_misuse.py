@@ -1,4 +1,4 @@
-"""Wrong use: each gets an error that names the object, its state and the remedy, and the loop still works afterwards."""
+"""Wrong use: each gets an error that names the object, its state and the remedy, and the loop works on afterwards."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -68,7 +68,7 @@ def in_thread(call: Callable[[], object]) -> BaseException | None:
 class TestWrongThread:
     """A running loop belongs to the thread that runs it: checked always, as it costs one comparison."""
 
-    CALLS: dict[str, Callable[[Any], object]] = {
+    CALLS: ClassVar[dict[str, Callable[[Any], object]]] = {
         "call_soon": lambda loop: loop.call_soon(print),
         "call_later": lambda loop: loop.call_later(1, print),
         "call_at": lambda loop: loop.call_at(1, print),
@@ -188,7 +188,7 @@ class TestWrongThread:
     def test_what_any_thread_may_do(self, weft_loop: weft.EventLoop) -> None:
         async def main() -> None:
             for call in (
-                lambda: weft_loop.call_soon_threadsafe(print, end=""),
+                lambda: weft_loop.call_soon_threadsafe(str),
                 weft_loop.time,
                 weft_loop.is_running,
                 weft_loop.is_closed,
@@ -260,7 +260,7 @@ class TestSecondLoop:
 
 
 class TestClosedLoop:
-    CALLS: dict[str, Callable[[Any], object]] = {
+    CALLS: ClassVar[dict[str, Callable[[Any], object]]] = {
         "run_forever": lambda loop: loop.run_forever(),
         "call_soon": lambda loop: loop.call_soon(print),
         "call_soon_threadsafe": lambda loop: loop.call_soon_threadsafe(print),
@@ -354,12 +354,12 @@ class TestArguments:
         for thing in (coroutine, nothing):
             for call in (loop.call_soon, loop.call_soon_threadsafe, lambda thing: loop.call_later(1, thing)):
                 with pytest.raises(TypeError, match="coroutines cannot be used with call_"):
-                    call(thing)  # type: ignore[operator]
+                    call(thing)  # type: ignore[arg-type]
         coroutine.close()
 
     def test_call_later_without_a_time(self, loop: asyncio.AbstractEventLoop) -> None:
         # asyncio takes the text, and cannot go on then.
-        for delay in (None, "1", object()) if isinstance(loop, weft.EventLoop) else (None, object()):
+        for delay in (None, "1", object()) if isinstance(loop, weft.EventLoop) else (None,):
             with pytest.raises(TypeError):
                 loop.call_later(delay, print)  # type: ignore[arg-type]
             with pytest.raises(TypeError):
@@ -416,9 +416,10 @@ class TestArguments:
                 with pytest.raises(ValueError, match="the socket must be non-blocking"):
                     loop.run_until_complete(call)
 
+    @pytest.mark.weft_only  # asyncio leaves an unclosed transport behind
     def test_protocols_that_are_none(self, loop: asyncio.AbstractEventLoop) -> None:
         ours, theirs = socket.socketpair()
         with pytest.raises(AttributeError, match="connection_made"):
-            loop.run_until_complete(loop.create_connection(lambda: None, sock=ours))  # type: ignore[arg-type, return-value]
+            loop.run_until_complete(loop.create_connection(lambda: None, sock=ours))  # type: ignore[type-var]
         theirs.close()
         ours.close()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from typing import Any
 
 import pytest
 
@@ -125,7 +124,7 @@ class TestCallbacksThatFail:
             logs.append(Log())
             return logs[-1]
 
-        logs: list[Any] = []
+        logs: list[Log] = []
         server = loop.run_until_complete(loop.create_server(factory, "127.0.0.1", 0))
         address = server.sockets[0].getsockname()
         with socket.create_connection(address) as first:

@@ -25,7 +25,8 @@ def reading(loop: asyncio.AbstractEventLoop, protocol: Any = None) -> Iterator[t
     """A read pipe transport, its protocol, and the writing end."""
     reader, writer = os.pipe()
     protocol = Reading() if protocol is None else protocol
-    transport, _ = loop.run_until_complete(loop.connect_read_pipe(lambda: protocol, open(reader, "rb", buffering=0)))
+    end = open(reader, "rb", buffering=0)  # noqa: SIM115 (the transport closes it)
+    transport, _ = loop.run_until_complete(loop.connect_read_pipe(lambda: protocol, end))
     try:
         yield transport, protocol, writer
     finally:
@@ -41,7 +42,8 @@ def writing(loop: asyncio.AbstractEventLoop, protocol: Any = None) -> Iterator[t
     reader, writer = os.pipe()
     os.set_blocking(reader, False)
     protocol = Log() if protocol is None else protocol
-    transport, _ = loop.run_until_complete(loop.connect_write_pipe(lambda: protocol, open(writer, "wb", buffering=0)))
+    end = open(writer, "wb", buffering=0)  # noqa: SIM115 (the transport closes it)
+    transport, _ = loop.run_until_complete(loop.connect_write_pipe(lambda: protocol, end))
     try:
         yield transport, protocol, reader
     finally:

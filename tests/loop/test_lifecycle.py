@@ -146,7 +146,7 @@ class TestClose:
                 loop.close()
                 for call in (loop.call_soon, loop.call_soon_threadsafe, lambda callback: loop.call_later(1, callback)):
                     try:
-                        call(print)  # type: ignore[operator]
+                        call(print)
                     except RuntimeError as error:
                         seen.append(str(error))
 
@@ -357,7 +357,7 @@ class TestSubclass:
                 super().__init__()
                 self.calls = 0
 
-            def call_soon(self, callback: Any, *args: Any, context: Any = None) -> Any:
+            def call_soon(self, callback: Any, *args: Any, context: Any = None) -> Any:  # type: ignore[override]
                 self.calls += 1
                 return super().call_soon(callback, *args, context=context)
 

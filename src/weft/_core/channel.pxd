@@ -31,6 +31,7 @@ cdef class Channel(Sink):
     cdef int lose(self, object error) except -1
     cdef int let_go(self) except -1
     cdef object phase_name(self)
+    cdef int report(self, object error, str message) except -1
     cdef int fatal(self, object error, str message) except -1
     cdef int check_thread(self) except -1
     cdef int pause(self) except -1
@@ -43,6 +44,7 @@ cdef class FlowChannel(Channel):
     cdef bint is_protocol_paused
     cdef int writes_after_loss
 
+    cdef int start_sending(self) except -1
     cdef int after_write(self) except -1
     cdef int after_sent(self) except -1
     cdef int warn_lost(self) except -1

@@ -15,10 +15,11 @@ from asyncio.log import logger
 import cython
 from cython.cimports.cpython.contextvars import PyContext_CopyCurrent, PyContext_Enter, PyContext_Exit
 from cython.cimports.weft._core.driver import Sink
-from cython.cimports.weft._core.sys.python import PyThread_get_thread_ident
 
 # asyncio's defaults; a reader that is slower than the writer costs at most this much per connection.
 HIGH_WATER = cython.declare(cython.Py_ssize_t, 64 * 1024)
+# From here on one more system call costs less than holding the data until the end of the turn.
+SEND_AT_ONCE = cython.declare(cython.Py_ssize_t, 64 * 1024)
 PHASE_NAMES = cython.declare(tuple, ("open", "closing", "lost", "closed"))
 # asyncio warns from the fifth write to a lost connection on.
 WRITES_BEFORE_WARNING = cython.declare(cython.int, 5)
@@ -43,15 +44,20 @@ class Channel(Sink):
 
     def begin(self, waiter):
         """Schedule ``connection_made``, then the start of reading, then the waiter, in this order."""
-        self.loop.call_soon(self._connection_made)
+        try:
+            self.loop.call_soon(self._connection_made, self.protocol.connection_made)
+        except BaseException:  # what the factory made is no protocol
+            self.driver.release(self)
+            self.let_go()
+            raise
         self.loop.call_soon(self._start)
         if waiter is not None:
             self.loop.call_soon(wake_waiter, waiter)
         return 0
 
-    def _connection_made(self):
+    def _connection_made(self, connection_made):
         self.is_made = True
-        self.protocol.connection_made(self)
+        connection_made(self)
 
     def _start(self):
         """Begin to receive, unless ``connection_made`` has paused or closed the transport."""
@@ -179,15 +185,20 @@ class Channel(Sink):
             if self.loop.debug:
                 logger.debug("%r: %s", self, message, exc_info=error)
         else:
-            self.loop.call_exception_handler(
-                {"message": message, "exception": error, "transport": self, "protocol": self.protocol}
-            )
+            self.report(error, message)
         entered: cython.bint = self.enter_if_driven()
         try:
             self._force_close(error)
         finally:
             if entered:
                 self.leave()
+        return 0
+
+    def report(self, error, message):
+        """Tell the loop's exception handler; the channel stays as it is."""
+        self.loop.call_exception_handler(
+            {"message": message, "exception": error, "transport": self, "protocol": self.protocol}
+        )
         return 0
 
     def _fatal_error(self, error, message="Fatal error on transport"):
@@ -198,9 +209,7 @@ class Channel(Sink):
         return OSError(code, os.strerror(code))
 
     def check_thread(self):
-        if self.loop.thread_id != 0 and self.loop.thread_id != PyThread_get_thread_ident():
-            self.loop.wrong_thread()
-        return 0
+        return self.loop.check_thread()
 
     # -- pausing, for those that receive -------------------------------------------------------------------------------
 
@@ -276,6 +285,15 @@ class FlowChannel(Channel):
         self.low = low
         self.after_write()
 
+    def start_sending(self):
+        # The protocol is asked to pause only for what the kernel did not take. A loop that does not run has no end of
+        # a turn.
+        if self.unsent() >= SEND_AT_ONCE or self.unsent() > self.high or self.loop.thread_id == 0:
+            self.driver.send_now(self)
+        else:
+            self.driver.send(self)
+        return self.after_write()
+
     def after_write(self):
         if not self.is_protocol_paused and self.unsent() > self.high:
             self.is_protocol_paused = True
@@ -294,14 +312,7 @@ class FlowChannel(Channel):
         except (SystemExit, KeyboardInterrupt):
             raise
         except BaseException as error:
-            self.loop.call_exception_handler(
-                {
-                    "message": f"protocol.{method}() failed",
-                    "exception": error,
-                    "transport": self,
-                    "protocol": self.protocol,
-                }
-            )
+            self.report(error, f"protocol.{method}() failed")
 
     def warn_lost(self):
         self.writes_after_loss += 1

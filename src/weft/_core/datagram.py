@@ -1,7 +1,8 @@
 """The transport of UDP and Unix datagram sockets.
 
 A datagram goes to the kernel at once, or waits in ``packets`` until the socket is writable: datagrams never overtake
-each other. An error of one datagram is told to ``error_received`` and ends nothing, as in asyncio.
+each other. An error of one datagram is told to ``error_received`` and ends nothing, as in asyncio; nor does
+a protocol that raises.
 """
 
 import asyncio
@@ -71,7 +72,7 @@ class DatagramTransport(FlowChannel):
         except (SystemExit, KeyboardInterrupt):
             raise
         except BaseException as error:
-            self.fatal(error, "Fatal error: protocol.datagram_received() call failed.")
+            self.report(error, "protocol.datagram_received() failed")
         finally:
             self.leave()
         return 0
@@ -86,7 +87,7 @@ class DatagramTransport(FlowChannel):
         except (SystemExit, KeyboardInterrupt):
             raise
         except BaseException as failure:
-            self.fatal(failure, "Fatal error: protocol.error_received() call failed.")
+            self.report(failure, "protocol.error_received() failed")
         finally:
             if entered:
                 self.leave()

@@ -84,8 +84,8 @@ class EpollDriver:
 
     def __dealloc__(self):
         # The lists are not touched: the garbage collector may have taken them already, and they clear themselves.
-        self.release_all()
         self.close_own()
+        self.release_all()
         free(self.watches)
         free(self.events)
         free(self.buffer)
@@ -103,8 +103,9 @@ class EpollDriver:
         return 0
 
     def close(self):
-        self.forget_all()
-        return self.close_own()
+        # Our own descriptors first: in a forked child the epoll set is the parent's too, and keeps what it watches.
+        self.close_own()
+        return self.forget_all()
 
     def forget_all(self):
         """None of the sinks will hear of anything again."""

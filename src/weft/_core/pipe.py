@@ -96,8 +96,12 @@ class ReadPipeTransport(Channel):
         self.enter()
         try:
             self.loop.call_soon(self.protocol.eof_received)
-            self.lose(None)
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as error:  # a protocol that has no such method
+            self.report(error, "Fatal error: protocol.eof_received() call failed.")
         finally:
+            self.lose(None)
             self.leave()
         return 0
 
@@ -167,11 +171,7 @@ class WritePipeTransport(FlowChannel):
             self.warn_lost()
             return
         self.queue.push(data, 0)
-        if self.loop.thread_id == 0:
-            self.driver.send_now(self)
-        else:
-            self.driver.send(self)
-        self.after_write()
+        self.start_sending()
 
     def writelines(self, list_of_data):
         """Send the bytes-like objects of ``list_of_data`` in order."""

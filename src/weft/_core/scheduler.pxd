@@ -22,6 +22,7 @@ cdef class Scheduler:
 
     cdef Handle soon(self, object callback, tuple args, object context)
     cdef int check(self) except -1
+    cdef int check_thread(self) except -1
     cdef int wrong_thread(self) except -1
     cdef int turn(self) except -1
     cdef int64_t time_to_sleep(self, int64_t now) noexcept

@@ -81,16 +81,19 @@ class Scheduler:
             raise LoopClosedError
 
     def _check_thread(self) -> None:
+        self.check_thread()
+
+    def check_thread(self):
+        """Refuse a call from a thread other than the one that runs the loop."""
         if self.thread_id != 0 and self.thread_id != PyThread_get_thread_ident():
             self.wrong_thread()
+        return 0
 
     def check(self):
         """The check of every call that changes the loop: two compares where all is well."""
         if self.closed:
             raise LoopClosedError
-        if self.thread_id != 0 and self.thread_id != PyThread_get_thread_ident():
-            self.wrong_thread()
-        return 0
+        return self.check_thread()
 
     def wrong_thread(self):
         raise WrongThreadError(

@@ -11,7 +11,6 @@ cdef class StreamTransport(FlowChannel):
 
     cdef int check_writable(self) except -1
     cdef int push(self, object data) except -1
-    cdef int start_sending(self) except -1
     cdef int shut_down(self) except -1
     cdef int on_empty(self) except -1
 

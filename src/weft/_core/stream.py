@@ -16,9 +16,6 @@ from cython.cimports.weft._core.channel import CLOSING, LOST, OPEN, FlowChannel
 from cython.cimports.weft._core.driver import IN_SOCKET, OUT_SOCKET
 from cython.cimports.weft._core.sys.linux import weft_shutdown_write
 
-# From here on one more system call costs less than holding the data until the end of the turn.
-SEND_AT_ONCE = cython.declare(cython.Py_ssize_t, 64 * 1024)
-
 
 class StreamTransport(FlowChannel):
     """A connected stream socket; see :class:`asyncio.Transport`.
@@ -190,15 +187,6 @@ class StreamTransport(FlowChannel):
             return 0
         self.queue.push(data, 0)
         return 1
-
-    def start_sending(self):
-        # The protocol is asked to pause only for what the kernel did not take. A loop that does not run has no end of
-        # a turn.
-        if self.queue.size >= SEND_AT_ONCE or self.queue.size > self.high or self.loop.thread_id == 0:
-            self.driver.send_now(self)
-        else:
-            self.driver.send(self)
-        return self.after_write()
 
     def on_sent(self):
         if self.phase == OPEN and not self.is_protocol_paused and not self.is_eof_written and self.empty_waiter is None:

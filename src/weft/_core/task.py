@@ -86,11 +86,19 @@ class Task(asyncio.Task):
         return stepper.waiting_for
 
     def cancel(self, msg=None):
-        """Ask the task to end: CancelledError is thrown into its coroutine; see :meth:`asyncio.Task.cancel`."""
+        """Ask the task to end: CancelledError is thrown into its coroutine; see :meth:`asyncio.Task.cancel`.
+
+        Raises:
+            RuntimeError: when the task's loop runs in another thread.
+        """
         if self.done():
             self._log_traceback = False  # whoever cancels has given the result up
             return False
         stepper: Stepper = stepper_of(self)
+        if stepper.loop != cython.NULL:
+            # First of all: half a cancellation would leave the task asleep for ever.
+            # SAFETY: this stepper is in the registry of that loop, so the loop is alive.
+            cython.cast(TaskScheduler, stepper.loop).check_thread()
         stepper.cancel_requests += 1
         if stepper.waiting_for is not None:
             # A chain of tasks is as long as the user made it, and may be a ring.

@@ -27,6 +27,7 @@ AddressInfo: TypeAlias = tuple[Any, Any, int, str, Any]
 """One entry of ``socket.getaddrinfo``: family, type, protocol, canonical name, socket address."""
 
 TLS_SOCKETS: tuple[type, ...] = (ssl.SSLSocket,) if ssl is not None else ()
+MAX_PORT = 65535
 INTERNET = frozenset({socket.AF_INET, socket.AF_INET6})
 
 
@@ -37,7 +38,15 @@ async def resolve(
 
     Raises:
         OSError: the name has no address, or cannot be resolved (``socket.gaierror``).
+        OverflowError: the port is a number outside 0-65535, which getaddrinfo(3) would silently wrap.
+        TypeError: ``address`` is no such tuple.
     """
+    if not isinstance(address, (tuple, list)) or not 2 <= len(address) <= 4:
+        raise TypeError(
+            f"an internet address is a tuple (host, port) or (host, port, flowinfo, scope_id), not {address!r}"
+        )
+    if isinstance(address[1], int) and not 0 <= address[1] <= MAX_PORT:
+        raise OverflowError(f"port must be 0-{MAX_PORT}, not {address[1]}")
     scope = dict(zip(("flowinfo", "scopeid"), address[2:], strict=False))
     return await loop._resolve(*address[:2], type=type, family=family, proto=proto, flags=flags, **scope)
 
