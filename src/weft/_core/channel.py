@@ -19,7 +19,7 @@ from cython.cimports.weft._core.driver import Sink
 # asyncio's defaults; a reader that is slower than the writer costs at most this much per connection.
 HIGH_WATER = cython.declare(cython.Py_ssize_t, 64 * 1024)
 # From here on one more system call costs less than holding the data until the end of the turn.
-SEND_AT_ONCE = cython.declare(cython.Py_ssize_t, 64 * 1024)
+SEND_AT_ONCE = cython.declare(cython.Py_ssize_t, 16 * 1024)
 PHASE_NAMES = cython.declare(tuple, ("open", "closing", "lost", "closed"))
 # asyncio warns from the fifth write to a lost connection on.
 WRITES_BEFORE_WARNING = cython.declare(cython.int, 5)

@@ -1,5 +1,5 @@
 """Types of the driver on epoll."""
 
-from weft._core.driver import Driver
+from weft._core.epoll_table import EpollTable
 
-class EpollDriver(Driver): ...
+class EpollDriver(EpollTable): ...

@@ -1,7 +1,7 @@
 """The transport of TCP and Unix stream sockets.
 
 From the driver: bytes, end of file, errors; to the protocol: ``data_received`` (or the buffer methods of a
-``BufferedProtocol``), ``eof_received``. What is written in one turn leaves in one system call at its end; from 64 KiB
+``BufferedProtocol``), ``eof_received``. What is written in one turn leaves in one system call at its end; from 16 KiB
 on it goes at once. The phases and the way down are those of ``Channel``.
 """
 
