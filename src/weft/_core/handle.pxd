@@ -2,7 +2,6 @@ cimport cython
 from weft._core.sys.python cimport PyObject
 
 cdef class Runnable:
-    cdef bint is_step
     cdef int run(self, PyObject* argument) except -1
     cdef object describe(self)
     cdef int report(self, object loop, object error) except -1

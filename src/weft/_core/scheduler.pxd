@@ -3,7 +3,7 @@ from libc.stdint cimport int64_t
 from weft._core.driver cimport Driver
 from weft._core.handle cimport Handle, Runnable
 from weft._core.ring cimport Entry, Ring
-from weft._core.sys.python cimport PyObject
+from weft._core.sys.python cimport PyObject, PyTypeObject
 from weft._core.timers cimport TimerHeap, TimerHandle
 
 cdef class Scheduler:
@@ -17,6 +17,7 @@ cdef class Scheduler:
     cdef bint closed
     cdef bint debug
     cdef bint is_in_task
+    cdef PyTypeObject* step_type
     cdef public double slow_callback_duration
     cdef object __weakref__
 

@@ -22,6 +22,7 @@ from cython.cimports.weft._core.handle import Handle, Runnable, new_handle, new_
 from cython.cimports.weft._core.ring import Entry, Ring
 from cython.cimports.weft._core.sys.python import (
     Py_DECREF,
+    Py_TYPE_OF,
     Py_XDECREF,
     PyCallable_Check,
     PyThread_get_thread_ident,
@@ -267,7 +268,7 @@ class Scheduler:
                 count -= 1
                 entry = self.ring.take()
                 # SAFETY: here and below: the entry holds its runnable until the DECREF.
-                if self.is_in_task and not cython.cast(Runnable, entry.runnable).is_step:
+                if self.is_in_task and Py_TYPE_OF(entry.runnable) != self.step_type:
                     self.before_callback()
                 cython.cast(Runnable, entry.runnable).run(entry.argument)
                 # SAFETY: take() handed both references over.

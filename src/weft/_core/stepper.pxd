@@ -1,9 +1,13 @@
 cimport cython
+from libc.stdint cimport uint64_t
 from weft._core.handle cimport Runnable
 from weft._core.scheduler cimport Scheduler
 from weft._core.sys.python cimport PyObject, visitproc
 
 cdef class TaskScheduler(Scheduler)
+
+# A C bool: a bint takes four times the room.
+ctypedef unsigned char Flag
 
 @cython.final
 cdef class Stepper(Runnable):
@@ -11,14 +15,14 @@ cdef class Stepper(Runnable):
     cdef object task
     cdef object coroutine
     cdef object context
-    cdef object waiting_for
-    cdef object cancelled_error
+    cdef object held  # what it waits for; after the end, the CancelledError that ended it
     cdef PyObject* next
     cdef PyObject* previous
+    cdef uint64_t number  # of the name that nobody has asked for yet; 0 where the task has its name
     cdef int cancel_requests
-    cdef bint must_cancel
-    cdef bint is_running
-    cdef bint ended_eagerly
+    cdef Flag must_cancel
+    cdef Flag is_running
+    cdef Flag ended_eagerly
 
     cdef int start(self, TaskScheduler loop, object task, object coroutine, object context) except -1
     cdef int start_eagerly(self, TaskScheduler loop, object task, object coroutine, object context) except -1
@@ -37,6 +41,7 @@ cdef class TaskScheduler(Scheduler):
     cdef bint is_spawning
     cdef object spawn_context
     cdef dict loop_keyword
+    cdef dict task_keywords
 
     cdef int enter(self, object task) except -1
     cdef int link(self, Stepper stepper) except -1

@@ -6,7 +6,7 @@ exception, it throws that. ``TaskScheduler`` is the scheduler with what tasks ne
 tasks alive, the current task, and a ``call_soon`` that knows the two callbacks which never become a handle.
 
 Invariants: a stepper is in its loop's registry from its start until its coroutine has ended; while it waits, exactly
-one done callback (itself) stands in ``waiting_for``; asyncio's current task is this task from its first instruction to
+one done callback (itself) stands in what it waits for; asyncio's current task is this task from its first instruction to
 its last, and is set back before anything that is not a step runs.
 """
 
@@ -57,6 +57,9 @@ THROW = cython.declare(str, "throw")
 # Up to 3.13 the current task of a loop is an entry of this dict; later it is kept on the thread's state.
 CURRENT_TASKS = cython.declare(object, versions.CURRENT_TASKS)
 SWAP_CURRENT_TASK = cython.declare(object, versions.swap_current_task)
+# The name of a task that nobody has asked for its name, where names are made when they are asked for.
+UNNAMED = cython.declare(str, "Task")
+LAZY_NAMES = cython.declare(cython.bint, versions.LAZY_TASK_NAMES)
 ADD_AWAITED_BY = cython.declare(object, versions.future_add_to_awaited_by)
 DISCARD_AWAITED_BY = cython.declare(object, versions.future_discard_from_awaited_by)
 
@@ -137,7 +140,7 @@ class Stepper(Runnable):
             if not isinstance(error, CancelledError):
                 error = self.task._make_cancelled_error()
             self.must_cancel = False
-        self.waiting_for = None
+        self.held = None
         # SAFETY: this stepper is in the registry of that loop, so the loop is alive.
         cython.cast(TaskScheduler, self.loop).enter(self.task)
         context: object = self.context
@@ -206,7 +209,7 @@ class Stepper(Runnable):
         return self.subscribe(awaited)
 
     def subscribe(self, future):
-        self.waiting_for = future
+        self.held = future
         if self.must_cancel and future.cancel(msg=self.task._cancel_message):
             self.must_cancel = False
         return 0
@@ -232,7 +235,7 @@ class Stepper(Runnable):
         task: object = self.task
         self.end()
         if isinstance(error, CancelledError):
-            self.cancelled_error = error
+            self.held = error
             # Its traceback may lead back to the task, and the loop answers for this stepper no more.
             PyObject_GC_Track(cython.cast(cython.p_void, self))  # SAFETY: untracked since new_stepper()
             cancel(task, None)  # the message is in the error, for the first who asks
@@ -254,6 +257,9 @@ class TaskScheduler(Scheduler):
         self.current = None
         self.spawn_context = None
         self.loop_keyword = {"loop": self}
+        self.task_keywords = {"loop": self, "name": UNNAMED} if LAZY_NAMES else self.loop_keyword
+        # SAFETY: the module holds the class.
+        self.step_type = cython.cast(cython.pointer(PyTypeObject), Stepper)
 
     def __dealloc__(self):
         self.unlink_all()
@@ -274,7 +280,7 @@ class TaskScheduler(Scheduler):
             TypeError: when ``callback`` is not callable.
         """
         self.check()
-        if Py_TYPE(callback) == stepper_type and len(args) == 1:
+        if Py_TYPE(callback) == self.step_type and len(args) == 1:
             # A future that is done wakes its task. asyncio ignores what this returns.
             # SAFETY: push() takes a reference of its own.
             self.ring.push(callback, cython.cast(cython.pointer(PyObject), args[0]))
@@ -330,7 +336,7 @@ class TaskScheduler(Scheduler):
             cython.cast(Stepper, stepper.next).previous = stepper.previous
         stepper.next = stepper.previous = stepper.loop = cython.NULL
         stepper.must_cancel = False
-        stepper.coroutine = stepper.task = stepper.waiting_for = stepper.context = None
+        stepper.coroutine = stepper.task = stepper.held = stepper.context = None
         # SAFETY: the registry's reference; the caller holds one of its own.
         Py_DECREF(cython.cast(cython.pointer(PyObject), stepper))
         return 0
@@ -355,7 +361,7 @@ class TaskScheduler(Scheduler):
             seen = visit(cython.cast(cython.pointer(PyObject), stepper.task), data)
             seen = seen or visit(cython.cast(cython.pointer(PyObject), stepper.coroutine), data)
             seen = seen or visit(cython.cast(cython.pointer(PyObject), stepper.context), data)
-            seen = seen or visit(cython.cast(cython.pointer(PyObject), stepper.waiting_for), data)
+            seen = seen or visit(cython.cast(cython.pointer(PyObject), stepper.held), data)
             node = stepper.next
         return seen
 
@@ -388,10 +394,5 @@ weft_set_traverse(TaskScheduler, traverse)
 
 def new_stepper():
     stepper: Stepper = Stepper.__new__(Stepper)
-    stepper.is_step = True
     PyObject_GC_UnTrack(cython.cast(cython.p_void, stepper))  # SAFETY: see traverse(); deallocation may untrack twice
     return stepper
-
-
-# SAFETY: the module holds the class.
-stepper_type = cython.declare(cython.pointer(PyTypeObject), cython.cast(cython.pointer(PyTypeObject), Stepper))

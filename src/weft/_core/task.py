@@ -10,6 +10,7 @@ import asyncio
 import enum
 
 import cython
+from cython.cimports.libc.stdint import uint64_t
 from cython.cimports.weft._core.futures import register_task_type
 from cython.cimports.weft._core.stepper import Stepper, TaskScheduler, new_stepper
 from cython.cimports.weft._core.sys.python import (
@@ -25,10 +26,15 @@ from cython.cimports.weft._core.sys.python import (
 from weft import versions
 
 StockTask = cython.declare(object, _asyncio.Task)
+STOCK_GET_NAME = cython.declare(object, _asyncio.Task.get_name)
+STOCK_SET_NAME = cython.declare(object, _asyncio.Task.set_name)
 STOCK_GET_CORO = cython.declare(object, _asyncio.Task.get_coro)
 NO_ARGS = cython.declare(tuple, ())
 FUTURE_MAKE_CANCELLED_ERROR = cython.declare(object, _asyncio.Future._make_cancelled_error)
 Future = cython.declare(object, _asyncio.Future)
+LAZY_NAMES = cython.declare(cython.bint, versions.LAZY_TASK_NAMES)
+# Tasks made so far that have had no name.
+counted = cython.declare(uint64_t, 0)
 UNCANCEL_TAKES_BACK = cython.declare(cython.bint, versions.UNCANCEL_TAKES_BACK)
 
 
@@ -83,7 +89,7 @@ class Task(asyncio.Task):
     @property
     def _fut_waiter(self):
         stepper: Stepper = stepper_of(self)
-        return stepper.waiting_for
+        return None if stepper.coroutine is None else stepper.held
 
     def cancel(self, msg=None):
         """Ask the task to end: CancelledError is thrown into its coroutine; see :meth:`asyncio.Task.cancel`.
@@ -100,11 +106,11 @@ class Task(asyncio.Task):
             # SAFETY: this stepper is in the registry of that loop, so the loop is alive.
             cython.cast(TaskScheduler, stepper.loop).check_thread()
         stepper.cancel_requests += 1
-        if stepper.waiting_for is not None:
+        if stepper.held is not None:
             # A chain of tasks is as long as the user made it, and may be a ring.
             Py_EnterRecursiveCall(" while cancelling a task")
             try:
-                if stepper.waiting_for.cancel(msg=msg):
+                if stepper.held.cancel(msg=msg):
                     # The future's callback, the stepper, brings the cancellation into the coroutine.
                     return True
             finally:
@@ -112,6 +118,20 @@ class Task(asyncio.Task):
         stepper.must_cancel = True
         self._cancel_message = msg
         return True
+
+    def get_name(self):
+        """The name: what it was given, or ``Task-N``."""
+        stepper: Stepper = stepper_of(self)
+        if stepper.number:
+            STOCK_SET_NAME(self, f"Task-{stepper.number}")
+            stepper.number = 0
+        return STOCK_GET_NAME(self)
+
+    def set_name(self, value):
+        """Give the task another name."""
+        stepper: Stepper = stepper_of(self)
+        stepper.number = 0
+        STOCK_SET_NAME(self, value)
 
     def get_coro(self):
         """The coroutine; None for a task that ended in its eager first step, as in asyncio."""
@@ -153,7 +173,9 @@ def stepper_of(task: object) -> Stepper:
 def take_kept(task: object) -> object:
     """The CancelledError that ended the task, which it keeps for the first who asks; or None."""
     stepper: Stepper = stepper_of(task)
-    error, stepper.cancelled_error = stepper.cancelled_error, None
+    if stepper.coroutine is not None:
+        return None
+    error, stepper.held = stepper.held, None
     return error
 
 
@@ -163,17 +185,29 @@ register_task_type(Task)
 
 
 @cython.cfunc
+@cython.exceptval(check=False)
+def next_number() -> uint64_t:
+    global counted
+    counted += 1
+    return counted
+
+
+@cython.cfunc
 def start(
     task: object, loop: TaskScheduler, coro: object, name: object, context: object, eagerly: object
 ) -> cython.int:
     """Let asyncio make the task, without the step that it would schedule, and start the stepper in its place."""
     loop.check()
-    keywords: dict = loop.loop_keyword
+    stepper: Stepper = new_stepper()
+    keywords: dict = loop.task_keywords
+    if LAZY_NAMES and name is None:
+        stepper.number = next_number()
     if name is not None or context is not None:
-        keywords = {"loop": loop, "name": name}
+        keywords = dict(keywords)
+        if name is not None:
+            keywords["name"] = name
         if context is not None:
             keywords["context"] = context
-    stepper: Stepper = new_stepper()
     task._stepper = stepper
     # A destructor or a name's __str__ may make another task before this one is made: each keeps its own account.
     outer_spawning: cython.bint = loop.is_spawning

@@ -13,6 +13,7 @@ cdef extern from "Python.h":
         PYGEN_NEXT
     bint PyExceptionInstance_Check(PyObject*)
     PyTypeObject* Py_TYPE(object)
+    PyTypeObject* Py_TYPE_OF "Py_TYPE"(PyObject*)
     void Py_INCREF(PyObject*)
     void Py_DECREF(PyObject*)
     void Py_XDECREF(PyObject*)
