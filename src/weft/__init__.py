@@ -5,9 +5,22 @@ event-loop API by topic, ordinary Python), ``weft._core`` (scheduler, tasks, dri
 go down; docs/architecture.md is the map.
 """
 
+import gc
+
+# Nothing that imports make is garbage, and the collector's looking for some takes a tenth of their time. What they have
+# made is then taken for old, as it would be after a few collections (freeze() and unfreeze() move it there unseen).
+_collecting = gc.isenabled() and gc.get_freeze_count() == 0
+if _collecting:
+    gc.disable()
+
 from weft._core.task import Task, TaskState
 from weft._version import __version__
 from weft.loop import EventLoop
 from weft.runner import Runner, install, new_event_loop, run
+
+if _collecting:
+    gc.freeze()
+    gc.unfreeze()
+    gc.enable()
 
 __all__ = ["EventLoop", "Runner", "Task", "TaskState", "__version__", "install", "new_event_loop", "run"]

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 import weft
-from weft.loop.names import MAX_LOOKUPS
+from weft.loop.lookups import MAX_LOOKUPS
 
 NAMES = socket.getaddrinfo  # the real one, where a test replaces it
 

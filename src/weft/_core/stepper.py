@@ -6,8 +6,8 @@ exception, it throws that. ``TaskScheduler`` is the scheduler with what tasks ne
 tasks alive, the current task, and a ``call_soon`` that knows the two callbacks which never become a handle.
 
 Invariants: a stepper is in its loop's registry from its start until its coroutine has ended; while it waits, exactly
-one done callback (itself) stands in what it waits for; asyncio's current task is this task from its first instruction to
-its last, and is set back before anything that is not a step runs.
+one done callback (itself) stands in what it waits for; asyncio's current task is this task from its first instruction
+to its last, and is set back before anything that is not a step runs.
 """
 
 import asyncio

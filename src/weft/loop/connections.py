@@ -15,7 +15,6 @@ from asyncio.log import logger
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-from weft._core.stream import StreamTransport
 from weft.loop import addresses
 from weft.loop._host import Host
 
@@ -305,6 +304,8 @@ class Connections(Host):
                     ssl_shutdown_timeout=ssl_shutdown_timeout,
                 )
             else:
+                from weft._core.stream import StreamTransport  # here: see the note in weft.loop
+
                 transport = StreamTransport(self, sock, protocol, waiter)
         except BaseException:
             if ours:

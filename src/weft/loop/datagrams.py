@@ -11,7 +11,6 @@ import socket
 from asyncio.log import logger
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-from weft._core.datagram import DatagramTransport
 from weft.loop import addresses
 from weft.loop._host import Host
 from weft.versions import DATAGRAM_SOCKET_EXPECTED
@@ -82,6 +81,8 @@ class Datagrams(Host):
             self._check_fd_free(made.fileno())
             protocol = protocol_factory()
             waiter = self.create_future()
+            from weft._core.datagram import DatagramTransport  # here: see the note in weft.loop
+
             transport = DatagramTransport(self, made, protocol, remote, waiter)
         except BaseException:
             if sock is None:

@@ -8,13 +8,16 @@ asyncio; ``asyncio.to_thread`` is the way to carry it along.
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import inspect
 import threading
 import warnings
 from collections.abc import Callable
-from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import suppress
-from typing import TypeVar, TypeVarTuple
+from typing import TYPE_CHECKING, TypeVar, TypeVarTuple
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor, ThreadPoolExecutor
 
 from weft.errors import ExecutorShutdownError
 from weft.loop._host import Host
@@ -63,7 +66,7 @@ class Executors(Host):
             raise ExecutorShutdownError
         if self._default_executor is None:
             # asyncio's prefix: log filters and thread dumps of existing programs know it
-            self._default_executor = ThreadPoolExecutor(thread_name_prefix="asyncio")
+            self._default_executor = concurrent.futures.ThreadPoolExecutor(thread_name_prefix="asyncio")
         return self._default_executor
 
     def set_default_executor(self, executor: ThreadPoolExecutor) -> None:  # type: ignore[override]
@@ -74,7 +77,7 @@ class Executors(Host):
         Raises:
             TypeError: ``executor`` is not a ``concurrent.futures.ThreadPoolExecutor``.
         """
-        if not isinstance(executor, ThreadPoolExecutor):
+        if not isinstance(executor, concurrent.futures.ThreadPoolExecutor):
             raise TypeError(f"executor must be ThreadPoolExecutor instance, got {executor!r}")
         self._default_executor = executor
 

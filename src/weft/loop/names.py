@@ -1,8 +1,7 @@
 """Host names to addresses and back.
 
-Owns the threads that look names up. They are not the default executor's: a slow resolver must not hold up
-``run_in_executor`` users, nor they it (https://github.com/python/cpython/issues/112169). The one invariant: what needs
-no looking up (literal address, numeric port) is answered at once, by the same C library call, in the loop's own thread.
+The one invariant: what needs no looking up (literal address, numeric port) is answered at once, by the same C library
+call, in the loop's own thread. The rest is for the threads of ``lookups``.
 ``Connections``, ``Servers`` and ``Datagrams`` call ``_resolve``.
 """
 
@@ -10,30 +9,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import queue
 import socket
-import threading
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
-from typing import Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from weft.loop._host import Host
 
-__all__ = ["AddressInfo", "LookupPool", "Names"]
+if TYPE_CHECKING:
+    from weft.loop.lookups import LookupPool
+
+__all__ = ["AddressInfo", "Names"]
 
 # (family, type, proto, canonical name, address); Any where the type checkers' idea of it changes between versions
 AddressInfo: TypeAlias = tuple[Any, Any, int, str, Any]
-_Job: TypeAlias = tuple[asyncio.AbstractEventLoop, Callable[[], Any], Callable[[Any, BaseException | None], None]]
 _R = TypeVar("_R")
 
 logger = logging.getLogger("asyncio")
-
-MAX_LOOKUPS = 8
-"""Lookups at a time. They wait for the network, not for a processor, so this does not follow the number of cores."""
-
-JOIN_SECONDS = 1.0
-"""How long ``shutdown`` waits for a thread that has nothing left to do but end."""
 
 NO_LOOKUP = socket.NI_NUMERICHOST | socket.NI_NUMERICSERV
 
@@ -123,7 +115,9 @@ class Names(Host):
 
     def _look_up(self, function: Callable[[], _R]) -> asyncio.Future[_R]:
         if self._lookups is None:
-            self._lookups = LookupPool(MAX_LOOKUPS)
+            from weft.loop.lookups import LookupPool  # here: see the note in weft.loop
+
+            self._lookups = LookupPool()
         return self._lookups.submit(self, function)
 
     def _getaddrinfo_debug(
@@ -139,83 +133,6 @@ class Names(Host):
         level = logging.INFO if took >= self.slow_callback_duration else logging.DEBUG
         logger.log(level, "Getting address info %s took %.3fms: %r", query, took * 1e3, infos)
         return infos
-
-
-class LookupPool:
-    """A few daemon threads that run blocking calls for one loop.
-
-    Not a ``ThreadPoolExecutor``: the interpreter joins that one's threads at exit, so a resolver that hangs would keep
-    the process from ending. Threads start when a call finds all others busy, and live until ``shutdown``. Everything
-    here is called from the loop's thread, except ``_work``.
-    """
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
-        self._threads: list[threading.Thread] = []
-        self._outstanding = 0
-
-    def submit(self, loop: asyncio.AbstractEventLoop, function: Callable[[], _R]) -> asyncio.Future[_R]:
-        """Run ``function()`` in a thread; the future gets what it returns or raises, unless cancelled before."""
-        if self._outstanding >= len(self._threads) < self._limit:
-            self._start_thread()
-        future: asyncio.Future[_R] = loop.create_future()
-        self._jobs.put((loop, _unless_cancelled(future, function), partial(self._deliver, future)))
-        self._outstanding += 1
-        return future
-
-    def _start_thread(self) -> None:
-        thread = threading.Thread(
-            target=self._work, args=(self._jobs,), name=f"weft-dns_{len(self._threads)}", daemon=True
-        )
-        try:
-            thread.start()
-        except RuntimeError:
-            if not self._threads:
-                raise
-            return  # no more threads to be had: those at work take this job too
-        self._threads.append(thread)
-
-    def _deliver(self, future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
-        self._outstanding -= 1
-        if future.done():
-            return
-        if error is None:
-            future.set_result(result)
-        else:
-            future.set_exception(error)
-
-    def shutdown(self) -> None:
-        """Let idle threads end and wait for them; leave a busy one to end by itself, unheard."""
-        while True:
-            try:
-                self._jobs.get_nowait()
-            except queue.Empty:
-                break
-        for _ in self._threads:
-            self._jobs.put(None)
-        if not self._outstanding:
-            for thread in self._threads:
-                thread.join(JOIN_SECONDS)
-
-    @staticmethod
-    def _work(jobs: queue.SimpleQueue[_Job | None]) -> None:
-        """Body of a thread. Holds neither pool nor loop while it is idle: both can be collected."""
-        while (job := jobs.get()) is not None:
-            loop, function, deliver = job
-            result, error = None, None
-            try:
-                result = function()
-            except BaseException as exc:  # it belongs to whoever awaits the lookup
-                error = exc
-            with suppress(RuntimeError):  # the loop was closed meanwhile: nobody waits any more
-                loop.call_soon_threadsafe(deliver, result, error)
-            del job, loop, function, deliver, result, error
-
-
-def _unless_cancelled(future: asyncio.Future[Any], function: Callable[[], _R]) -> Callable[[], _R | None]:
-    """Drop a call whose caller has gone before a thread came to it."""
-    return lambda: None if future.cancelled() else function()
 
 
 def _needs_no_lookup(host: object, port: object) -> bool:

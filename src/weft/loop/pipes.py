@@ -10,7 +10,6 @@ import asyncio
 from asyncio.log import logger
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from weft._core.pipe import ReadPipeTransport, WritePipeTransport
 from weft.loop._host import Host
 
 if TYPE_CHECKING:
@@ -30,6 +29,8 @@ class Pipes(Host):
         Raises:
             ValueError: *pipe* is neither a pipe nor a socket nor a character device.
         """
+        from weft._core.pipe import ReadPipeTransport  # here: see the note in weft.loop
+
         protocol = protocol_factory()
         waiter = self.create_future()
         transport = ReadPipeTransport(self, pipe, protocol, waiter)
@@ -46,6 +47,8 @@ class Pipes(Host):
         Raises:
             ValueError: *pipe* is neither a pipe nor a socket nor a character device.
         """
+        from weft._core.pipe import WritePipeTransport
+
         protocol = protocol_factory()
         waiter = self.create_future()
         transport = WritePipeTransport(self, pipe, protocol, waiter)

@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING
 
 from weft.loop import addresses
 from weft.loop._host import Host
-from weft.loop.server import Server
 from weft.versions import UNIX_SERVER_UNLINKS
 
 if TYPE_CHECKING:
     from ssl import SSLContext
+
+    from weft.loop.server import Server
 
 
 class Servers(Host):
@@ -84,6 +85,8 @@ class Servers(Host):
             sockets = [sock]
         for each in sockets:
             each.setblocking(False)
+        from weft.loop.server import Server  # here: see the note in weft.loop
+
         server = Server(self, sockets, protocol_factory, ssl, backlog, ssl_handshake_timeout, ssl_shutdown_timeout)
         await _begin(server, start_serving, ours)
         if self.get_debug():
@@ -134,6 +137,8 @@ class Servers(Host):
         else:
             addresses.check_unix_stream(sock)
         sock.setblocking(False)
+        from weft.loop.server import Server
+
         server = Server(
             self,
             [sock],

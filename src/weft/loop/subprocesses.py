@@ -13,10 +13,12 @@ import logging
 import subprocess
 import weakref
 from collections.abc import Callable
-from typing import IO, Any, Literal, TypeVar
+from typing import IO, TYPE_CHECKING, Any, Literal, TypeVar
 
 from weft.loop._host import Host
-from weft.loop.process import SubprocessTransport
+
+if TYPE_CHECKING:
+    from weft.loop.process import SubprocessTransport
 
 __all__ = ["Subprocesses"]
 
@@ -127,6 +129,8 @@ class Subprocesses(Host):
         # its reader too (EPOLLERR, see pipe(7))
         proc: subprocess.Popen[bytes]
         proc = subprocess.Popen(command, stdin=stdin, stdout=stdout, stderr=stderr, bufsize=0, **kwargs)
+        from weft.loop.process import SubprocessTransport  # here: see the note in weft.loop
+
         transport = SubprocessTransport(self, protocol, proc)
         self._children.add(transport)
         await transport._start()

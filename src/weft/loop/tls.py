@@ -11,7 +11,6 @@ import asyncio
 from asyncio.sslproto import SSLProtocol
 from typing import TYPE_CHECKING, Any, cast
 
-from weft._core.stream import StreamTransport
 from weft.loop._host import Host
 
 try:
@@ -110,6 +109,8 @@ class Tls(Host):
             ssl_handshake_timeout=cast("int | None", ssl_handshake_timeout),
             ssl_shutdown_timeout=ssl_shutdown_timeout,
         )
+        from weft._core.stream import StreamTransport  # here: see the note in weft.loop
+
         transport = tls._app_transport
         try:
             StreamTransport(self, rawsock, tls, None, extra, server)
