@@ -6,6 +6,8 @@ go down; docs/architecture.md is the map.
 """
 
 import gc
+import importlib
+from typing import TYPE_CHECKING, Any
 
 # Nothing that imports make is garbage, and the collector's looking for some takes a tenth of their time. What they have
 # made is then taken for old, as it would be after a few collections (freeze() and unfreeze() move it there unseen).
@@ -18,9 +20,45 @@ from weft._version import __version__
 from weft.loop import EventLoop
 from weft.runner import Runner, install, new_event_loop, run
 
+if TYPE_CHECKING:
+    from weft.consumers import AsyncConsumer, Consumer, consumer
+    from weft.coroutines import coroutine
+
 if _collecting:
     gc.freeze()
     gc.unfreeze()
     gc.enable()
 
-__all__ = ["EventLoop", "Runner", "Task", "TaskState", "__version__", "install", "new_event_loop", "run"]
+__all__ = [
+    "AsyncConsumer",
+    "Consumer",
+    "EventLoop",
+    "Runner",
+    "Task",
+    "TaskState",
+    "__version__",
+    "consumer",
+    "coroutine",
+    "install",
+    "new_event_loop",
+    "run",
+]
+
+# What most programs do not use is imported when it is first asked for (PEP 562).
+_LATER = {
+    "AsyncConsumer": "weft.consumers",
+    "Consumer": "weft.consumers",
+    "consumer": "weft.consumers",
+    "coroutine": "weft.coroutines",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module 'weft' has no attribute {name!r}")
+    value = globals()[name] = getattr(importlib.import_module(_LATER[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LATER})

@@ -7,7 +7,15 @@ May be imported from anywhere, the compiled core included; it imports nothing.
 
 from __future__ import annotations
 
-__all__ = ["ExecutorShutdownError", "LoopClosedError", "LoopRunningError", "WeftError", "WrongThreadError"]
+__all__ = [
+    "ConsumerEndedError",
+    "ConsumerError",
+    "ExecutorShutdownError",
+    "LoopClosedError",
+    "LoopRunningError",
+    "WeftError",
+    "WrongThreadError",
+]
 
 
 class WeftError(Exception):
@@ -47,6 +55,19 @@ class WrongThreadError(WeftError, RuntimeError):
 
     message = "Non-thread-safe operation invoked on an event loop other than the current one"
     remedy = "From another thread use loop.call_soon_threadsafe() or asyncio.run_coroutine_threadsafe()."
+
+
+class ConsumerError(WeftError, RuntimeError):
+    """A ``weft.consumer`` is used, or written, in a way that cannot work."""
+
+    message = "This consumer cannot be used so"
+
+
+class ConsumerEndedError(ConsumerError):
+    """An item is sent to a consumer that has returned, failed or been closed."""
+
+    message = "This consumer takes no more items"
+    remedy = "Ask `consumer.ended` before sending, or let feed() stop with it."
 
 
 class ExecutorShutdownError(WeftError, RuntimeError):
