@@ -55,6 +55,10 @@ class Sink:
         """For ``OUT_READY`` and ``OUT_DATAGRAM``: as above, for writing."""
         raise NotImplementedError
 
+    def on_edge(self, readable, writable, has_ended):
+        """For ``watch_edges``: it has become readable or writable since; ``has_ended`` when the peer sends no more."""
+        raise NotImplementedError
+
     def on_evicted(self):
         """The descriptor belongs to another sink now: it was closed behind this one's back."""
         return 0
@@ -115,6 +119,13 @@ class Driver:
         raise NotImplementedError
 
     def unsend(self, sink):
+        raise NotImplementedError
+
+    def watch_edges(self, sink):
+        """Call ``sink.on_edge()`` once for each time that the descriptor becomes readable or writable, now included.
+
+        Lasts until ``release()``, or until another of these methods is called for the sink.
+        """
         raise NotImplementedError
 
     def flush(self):

@@ -27,8 +27,11 @@ from cython.cimports.weft._core.sys.linux import (
     EAGAIN,
     EINTR,
     EPOLL_CTL_ADD,
+    EPOLLERR,
+    EPOLLHUP,
     EPOLLIN,
     EPOLLOUT,
+    EPOLLRDHUP,
     close,
     epoll_event,
     iovec,
@@ -173,6 +176,12 @@ class EpollDriver:
         # SAFETY: epoll watches something for it, so the table holds a reference.
         sink: Sink = cython.cast(Sink, self.watches[fd].sink)
         happened: uint32_t = event.events
+        if sink.is_edged:
+            return sink.on_edge(
+                happened & ~EPOLLOUT != 0,
+                happened & (EPOLLOUT | EPOLLERR | EPOLLHUP) != 0,
+                happened & (EPOLLRDHUP | EPOLLERR | EPOLLHUP) != 0,
+            )
         # Errors and hang-ups come unasked; the read or write that follows says what they are.
         if sink.is_receiving and happened & ~EPOLLOUT:
             self.deliver_to(sink)
@@ -312,6 +321,16 @@ class EpollDriver:
                 self.update(sink)
             except BaseException:
                 sink.is_sending = False
+                raise
+        return 0
+
+    def watch_edges(self, sink):
+        if not sink.is_edged:
+            sink.is_edged = True
+            try:
+                self.update(sink)
+            except BaseException:
+                sink.is_edged = False
                 raise
         return 0
 

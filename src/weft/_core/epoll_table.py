@@ -22,12 +22,16 @@ from cython.cimports.weft._core.sys.linux import (
     EPOLL_CTL_ADD,
     EPOLL_CTL_DEL,
     EPOLL_CTL_MOD,
+    EPOLLET,
     EPOLLIN,
     EPOLLOUT,
+    EPOLLRDHUP,
     weft_check_open,
     weft_epoll_ctl,
 )
 from cython.cimports.weft._core.sys.python import Py_DECREF, Py_INCREF, PyObject
+
+EDGES = cython.declare(uint32_t, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET)
 
 
 class EpollTable:
@@ -87,6 +91,8 @@ class EpollTable:
         watch: cython.pointer(Watch) = cython.address(self.watches[sink.fd])
         before: uint32_t = watch.events
         wanted: uint32_t = (EPOLLIN if sink.is_receiving else 0) | (EPOLLOUT if sink.is_sending else 0)
+        if sink.is_edged:
+            wanted = EDGES
         if wanted != before:
             self.control(sink.fd, watch, wanted)
             if sink.is_collectable:
@@ -135,6 +141,7 @@ class EpollTable:
         watch.generation += 1
         sink.is_receiving = False
         sink.is_sending = False
+        sink.is_edged = False
         if sink.is_collectable:
             self.hold(sink, before, 0)
         else:

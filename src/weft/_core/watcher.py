@@ -1,13 +1,21 @@
-"""``add_reader`` and ``add_writer``: descriptors that the user owns and the loop only watches.
+"""Descriptors that the user owns and the loop only watches: ``add_reader``, ``add_writer``, and sockets of ``sock_*``.
 
-One ``Watcher`` per descriptor holds up to one handle for each direction. Its invariant: the driver watches exactly the
-directions that have a handle, and knows no watcher without one. The mixin ``Watches`` is part of the event loop.
+One ``Watcher`` per descriptor holds up to one handle for each direction, and the futures of those who wait for one. It
+is in one of two modes. With a handle, the driver watches exactly the directions that somebody wants, as long as they
+want them. A socket that nobody but ``sock_*`` has to do with is watched for *edges*: told to the kernel once, for as
+long as the socket lives, and ``may_read`` and ``may_write`` remember what the last edge said. The invariant: a watcher
+that says ``may_read`` is False has an edge to come when that changes. The mixin ``Watches`` is part of the event loop.
 """
+
+import weakref
+from socket import SOCK_STREAM
 
 import cython
 from cython.cimports.weft._core.driver import IN_READY, OUT_READY, Driver, Sink
 from cython.cimports.weft._core.handle import Handle, new_handle
 from cython.cimports.weft._core.scheduler import Scheduler
+
+STREAM = cython.declare(object, SOCK_STREAM)
 
 
 class Watcher(Sink):
@@ -18,12 +26,60 @@ class Watcher(Sink):
         return False
 
     def on_readable(self):
-        return self.loop.run_now(self.reader)
+        if self.readers is not None:
+            self.readers = wake_all(self.readers)
+            self.settle()
+        return 0 if self.reader is None else self.loop.run_now(self.reader)
 
     def on_writable(self):
-        return self.loop.run_now(self.writer)
+        if self.writers is not None:
+            self.writers = wake_all(self.writers)
+            self.settle()
+        return 0 if self.writer is None else self.loop.run_now(self.writer)
+
+    def on_edge(self, readable, writable, has_ended):
+        self.has_ended = self.has_ended or has_ended
+        if readable:
+            self.may_read = True
+            if self.readers is not None:
+                self.readers = wake_all(self.readers)
+        if writable:
+            self.may_write = True
+            if self.writers is not None:
+                self.writers = wake_all(self.writers)
+        return 0
+
+    def on_short_read(self):
+        """Less came than was asked for: there is no more now. What ends a stream may have come with the last edge."""
+        if self.is_edged and self.is_stream and not self.has_ended:
+            self.may_read = False
+        return 0
+
+    def until_readable(self):
+        """A future for the moment when it is readable again; a read has just said that it is not."""
+        future: object = self.loop.create_future()
+        self.readers = [future] if self.readers is None else [*self.readers, future]
+        if self.is_edged:
+            self.may_read = False
+        else:
+            self.settle()
+        return future
+
+    def until_writable(self):
+        """The same for writing."""
+        future: object = self.loop.create_future()
+        self.writers = [future] if self.writers is None else [*self.writers, future]
+        if self.is_edged:
+            self.may_write = False
+        else:
+            self.settle()
+        return future
 
     def on_evicted(self):
+        if self.readers is not None:
+            self.readers = wake_all(self.readers)
+        if self.writers is not None:
+            self.writers = wake_all(self.writers)
         if self.reader is not None:
             self.reader.cancel()
         if self.writer is not None:
@@ -32,15 +88,20 @@ class Watcher(Sink):
         return 0
 
     def settle(self):
-        """Make the driver watch the directions that have a handle."""
+        """Make the driver watch the directions that somebody wants."""
         driver: Driver = self.loop._driver
-        if self.reader is None and self.writer is None:
+        reading: cython.bint = self.reader is not None or self.readers is not None
+        writing: cython.bint = self.writer is not None or self.writers is not None
+        if not reading and not writing:
             return driver.release(self)
-        if self.reader is not None:
+        if self.is_edged:
+            self.is_edged = False
+            self.may_read = self.may_write = True
+        if reading:
             driver.receive(self)
         else:
             driver.unreceive(self)
-        if self.writer is not None:
+        if writing:
             driver.await_writable(self)
         else:
             driver.unsend(self)
@@ -110,14 +171,7 @@ def watch(loop: Scheduler, fd: cython.int, callback: object, args: tuple, readin
     loop.check()
     sink: Sink = loop._driver.sink_of(fd)
     watcher: Watcher
-    if sink is None:
-        watcher = Watcher.__new__(Watcher)
-        watcher.loop = loop
-        watcher.fd = fd
-        watcher.incoming = IN_READY
-        watcher.outgoing = OUT_READY
-    else:
-        watcher = sink
+    watcher = new_watcher(loop, fd) if sink is None else sink
     handle: Handle = new_handle(loop, callback, args, None, loop.debug)
     handle.is_kept = True
     previous: Handle = watcher.reader if reading else watcher.writer
@@ -149,6 +203,58 @@ def unwatch(loop: Scheduler, fd: cython.int, reading: cython.bint) -> cython.bin
     watcher.settle()
     handle.cancel()
     return True
+
+
+def new_watcher(loop, fd):
+    watcher: Watcher = Watcher.__new__(Watcher)
+    watcher.loop = loop
+    watcher.fd = fd
+    watcher.incoming = IN_READY
+    watcher.outgoing = OUT_READY
+    watcher.may_read = watcher.may_write = True
+    return watcher
+
+
+def known_watcher(loop, sock):
+    """What is known of a socket that ``sock_*`` has waited for before; None: to be tried."""
+    number: cython.int = sock.fileno()
+    sink: Sink = loop._driver.sink_of(number)
+    if not isinstance(sink, Watcher):
+        return None
+    watcher: Watcher = sink
+    if watcher.is_edged and watcher.socket() is not sock:
+        # The socket of that number was closed, and the kernel has forgotten it.
+        loop._driver.release(watcher)
+        watcher.on_evicted()
+        return None
+    return watcher
+
+
+def watcher_of(loop, sock):
+    """The watcher to wait with; watches for edges where the socket is nobody else's."""
+    loop.check()
+    watcher: Watcher = known_watcher(loop, sock)
+    if watcher is not None:
+        return watcher
+    number: cython.int = fileno(sock)
+    owner: Sink = loop._driver.sink_of(number)
+    if owner is not None:
+        # Both would steal each other's bytes.
+        raise RuntimeError(f"File descriptor {number} is used by transport {owner!r}")
+    watcher = new_watcher(loop, number)
+    watcher.socket = weakref.ref(sock)
+    watcher.is_stream = sock.type == STREAM
+    loop._driver.watch_edges(watcher)
+    return watcher
+
+
+@cython.cfunc
+def wake_all(waiters: list) -> object:
+    """Complete what waits; returns the empty list of waiters."""
+    for future in waiters:
+        if not future.done():
+            future.set_result(None)
+    return None
 
 
 @cython.cfunc

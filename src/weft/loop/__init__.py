@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 
 from weft._core.driver import Driver
+from weft._core.sockets import SocketCalls
 from weft._core.stepper import TaskScheduler
 from weft._core.task import Tasks
 from weft._core.watcher import Watches
@@ -44,6 +45,7 @@ class EventLoop(
     Sockets,
     Names,
     Executors,
+    SocketCalls,
     Tasks,
     Watches,
     TaskScheduler,

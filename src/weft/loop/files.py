@@ -92,7 +92,7 @@ class Files(Host):
     # By the kernel
 
     async def _sock_sendfile_native(self, sock: socket.socket, file: Any, offset: int, count: int | None) -> int:
-        return await _send_by_kernel(sock.fileno(), file, offset, count, self._until_writable)
+        return await _send_by_kernel(sock, file, offset, count, self._until_writable)
 
     async def _sendfile_native(
         self, transport: asyncio.WriteTransport, file: Any, offset: int, count: int | None
@@ -106,7 +106,7 @@ class Files(Host):
                 await guard.wait(flushed)  # what was written before goes first
                 # A duplicate: the transport's own descriptor is its to watch, and to close at any moment.
                 with stream.get_extra_info("socket").dup() as sock:
-                    return await _send_by_kernel(sock.fileno(), file, offset, count, guard.until_writable)
+                    return await _send_by_kernel(sock, file, offset, count, guard.until_writable)
             finally:
                 guard.give_back()
         finally:
@@ -184,15 +184,15 @@ class _Guard(asyncio.Protocol):
             await self.wait(self._room)
             self.check_open()
 
-    async def until_writable(self, fd: int) -> None:
-        """Wait until the socket *fd* has room, or the connection is lost."""
+    async def until_writable(self, sock: socket.socket) -> None:
+        """Wait until *sock* has room, or the connection is lost."""
         self.check_open()
         ready = self._loop.create_future()
-        self._loop._watch_writer(fd, _complete, ready)
+        self._loop._watch_writer(sock.fileno(), _complete, ready)
         try:
             await self.wait(ready)
         finally:
-            self._loop._unwatch_writer(fd)
+            self._loop._unwatch_writer(sock.fileno())
 
     async def wait(self, waiter: asyncio.Future[None]) -> None:
         """Wait for *waiter*, which the end of the connection ends too."""
@@ -241,7 +241,11 @@ def _complete(waiter: asyncio.Future[None]) -> None:
 
 
 async def _send_by_kernel(
-    fd: int, file: Any, offset: int, count: int | None, until_writable: Callable[[int], Awaitable[None]]
+    sock: socket.socket,
+    file: Any,
+    offset: int,
+    count: int | None,
+    until_writable: Callable[[socket.socket], Awaitable[None]],
 ) -> int:
     """Send by sendfile(2), and set the file's position.
 
@@ -259,7 +263,9 @@ async def _send_by_kernel(
     try:
         while not count or total < count:
             try:
-                sent = os.sendfile(fd, source, offset + total, min(count - total if count else size, LARGEST_CALL))
+                sent = os.sendfile(
+                    sock.fileno(), source, offset + total, min(count - total if count else size, LARGEST_CALL)
+                )
             except BlockingIOError:
                 sent = -1
             except OSError as error:
@@ -272,8 +278,10 @@ async def _send_by_kernel(
             if not sent:
                 break  # the file's end
             total += max(sent, 0)
-            if sent < 0 or (total < count if count else offset + total < size):
-                await until_writable(fd)  # also after success: a fast peer must not keep the loop to itself
+            if sent < 0:
+                await until_writable(sock)
+            elif total < count if count else offset + total < size:
+                await asyncio.sleep(0)  # a fast peer must not keep the loop to itself
         return total
     finally:
         if total:

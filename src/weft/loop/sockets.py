@@ -1,8 +1,5 @@
-"""``loop.sock_*``: one operation on a socket that the caller owns.
+"""``loop.sock_connect``, and which sockets ``loop.sock_*`` refuse; those that run per packet are in ``_core/sockets``.
 
-Invariant: the system call is tried first, and only ``EAGAIN`` makes a future and a watch. A watch fires once and is
-gone before its waiter runs; the call is then tried again *in the caller's own coroutine*, so a cancelled operation has
-taken no byte, datagram or connection with it, and leaves no watch behind.
 Called by programs, by ``connections``, ``datagrams`` and ``files``.
 """
 
@@ -11,14 +8,10 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
-from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from weft.loop._host import Host
 from weft.loop.addresses import INTERNET, TLS_SOCKETS, check_not_tls, resolve
-
-if TYPE_CHECKING:
-    from _typeshed import ReadableBuffer, WriteableBuffer
 
 FIRST_RETRY = 0.001
 LAST_RETRY = 0.05
@@ -26,111 +19,7 @@ LAST_RETRY = 0.05
 
 
 class Sockets(Host):
-    """The ``sock_*`` methods, and what the other mixins need to wait for a socket."""
-
-    async def sock_recv(self, sock: socket.socket, nbytes: int) -> bytes:
-        """Receive up to *nbytes* bytes; ``b""`` means that the peer has closed its side (recv(2)).
-
-        Raises:
-            TypeError: *sock* is an ``ssl.SSLSocket``.
-            ValueError: *sock* blocks (checked in debug mode).
-            RuntimeError: a transport of this loop owns the socket.
-            OSError: the call failed.
-        """
-        if isinstance(sock, TLS_SOCKETS) or self.get_debug():
-            self._check_socket(sock)
-        while True:
-            try:
-                return sock.recv(nbytes)
-            except BlockingIOError:
-                pass
-            await self._until_readable(sock.fileno())
-
-    async def sock_recv_into(self, sock: socket.socket, buf: WriteableBuffer) -> int:
-        """Receive into *buf* as many bytes as fit; returns how many came. Raises as ``sock_recv``."""
-        if isinstance(sock, TLS_SOCKETS) or self.get_debug():
-            self._check_socket(sock)
-        while True:
-            try:
-                return sock.recv_into(buf)
-            except BlockingIOError:
-                pass
-            await self._until_readable(sock.fileno())
-
-    async def sock_recvfrom(self, sock: socket.socket, bufsize: int) -> tuple[bytes, Any]:
-        """Receive one datagram; returns it, cut to *bufsize* bytes, and its sender (recvfrom(2)).
-
-        Raises as ``sock_recv``.
-        """
-        if isinstance(sock, TLS_SOCKETS) or self.get_debug():
-            self._check_socket(sock)
-        while True:
-            try:
-                return sock.recvfrom(bufsize)
-            except BlockingIOError:
-                pass
-            await self._until_readable(sock.fileno())
-
-    async def sock_recvfrom_into(self, sock: socket.socket, buf: WriteableBuffer, nbytes: int = 0) -> tuple[int, Any]:
-        """Receive one datagram into *buf*, at most *nbytes* bytes of it (0: as many as fit); returns length and sender.
-
-        Raises as ``sock_recv``.
-        """
-        if isinstance(sock, TLS_SOCKETS) or self.get_debug():
-            self._check_socket(sock)
-        while True:
-            try:
-                return sock.recvfrom_into(buf, nbytes)
-            except BlockingIOError:
-                pass
-            await self._until_readable(sock.fileno())
-
-    async def sock_sendall(self, sock: socket.socket, data: ReadableBuffer) -> None:
-        """Send all of *data* to the connected peer (send(2)). Raises as ``sock_recv``.
-
-        After an error or a cancellation nobody can tell how much of *data* has gone.
-        """
-        if isinstance(sock, TLS_SOCKETS) or self.get_debug():
-            self._check_socket(sock)
-        try:
-            sent = sock.send(data)
-        except BlockingIOError:
-            sent = 0
-        if type(data) is bytes and sent == len(data):
-            return
-        view = memoryview(data).cast("B")  # lengths in bytes, whatever the items are
-        while sent < len(view):
-            await self._until_writable(sock.fileno())
-            with suppress(BlockingIOError):
-                sent += sock.send(view[sent:])
-
-    async def sock_sendto(self, sock: socket.socket, data: ReadableBuffer, address: Any) -> int:
-        """Send one datagram to *address*; returns the bytes sent (sendto(2)). Raises as ``sock_recv``."""
-        if isinstance(sock, TLS_SOCKETS) or self.get_debug():
-            self._check_socket(sock)
-        while True:
-            try:
-                return sock.sendto(data, address)
-            except BlockingIOError:
-                pass
-            await self._until_writable(sock.fileno())
-
-    async def sock_accept(self, sock: socket.socket) -> tuple[socket.socket, Any]:
-        """Accept one connection; returns the new socket, which does not block, and the peer's address (accept(2)).
-
-        Raises as ``sock_recv``.
-        """
-        if isinstance(sock, TLS_SOCKETS) or self.get_debug():
-            self._check_socket(sock)
-        while True:
-            try:
-                conn, address = sock.accept()
-            except BlockingIOError:
-                pass
-            else:
-                conn.setblocking(False)
-                return conn, address
-            await self._until_readable(sock.fileno())
+    """Connecting sockets, and refusing some."""
 
     async def sock_connect(self, sock: socket.socket, address: Any) -> None:
         """Connect *sock* to *address*; a host name in the address of an internet socket is resolved (connect(2)).
@@ -161,44 +50,10 @@ class Sockets(Host):
                 break  # The connection goes on being made behind our back.
             await asyncio.sleep(pause)
             pause = min(2 * pause, LAST_RETRY)
-        await self._until_writable(sock.fileno())
+        await self._until_writable(sock)
         code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if code:
             raise OSError(code, f"Connect call failed {address}")
-
-    # What waits
-
-    async def _until_readable(self, fd: int) -> None:
-        self._check_fd_free(fd)
-        waiter = self.create_future()
-        handle = self._watch_reader(fd, self._on_readable, fd, waiter)
-        try:
-            await waiter
-        except BaseException:
-            if not handle.cancelled():  # else somebody else's watch has taken the place of ours
-                self._unwatch_reader(fd)
-            raise
-
-    def _on_readable(self, fd: int, waiter: asyncio.Future[None]) -> None:
-        self._unwatch_reader(fd)
-        if not waiter.done():
-            waiter.set_result(None)
-
-    async def _until_writable(self, fd: int) -> None:
-        self._check_fd_free(fd)
-        waiter = self.create_future()
-        handle = self._watch_writer(fd, self._on_writable, fd, waiter)
-        try:
-            await waiter
-        except BaseException:
-            if not handle.cancelled():
-                self._unwatch_writer(fd)
-            raise
-
-    def _on_writable(self, fd: int, waiter: asyncio.Future[None]) -> None:
-        self._unwatch_writer(fd)
-        if not waiter.done():
-            waiter.set_result(None)
 
     # What refuses
 
