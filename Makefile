@@ -34,7 +34,7 @@ test: python ## build weft and run the tests
 
 lint: python ## ruff (rules and format) and mypy
 	@$(need) lint test
-	@failed=; for check in "ruff check ." "ruff format --check ." "mypy $(wildcard src/weft tools bench tests)"; do \
+	@failed=; for check in "ruff check ." "ruff format --check ." "mypy $(wildcard src/weft tools bench tests examples)"; do \
 	    echo "$$check"; $(BIN)/$$check || failed="$$failed $${check%% *}"; \
 	done; if [ "$$failed" ]; then echo "make lint: failed:$$failed"; exit 1; fi
 
