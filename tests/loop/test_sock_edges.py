@@ -1,4 +1,4 @@
-"""``sock_*`` on one socket again and again: what one operation has learnt of it never lets the next one wait in vain."""
+"""``sock_*`` on one socket time and again: what one operation has learnt never lets the next one wait in vain."""
 
 from __future__ import annotations
 
