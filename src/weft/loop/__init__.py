@@ -4,7 +4,7 @@ One mixin per topic, ordinary Python: what stands here runs per connection or pe
 order in which ``__init__`` and ``_release`` run from mixin to mixin; the compiled scheduler comes last in both.
 
 What a program that only runs tasks never needs (transports, servers, processes, thread pools) is imported where it is
-first used: half of the time that ``import weft`` takes beyond ``import asyncio`` went there.
+first used: docs/decisions/0013-what-a-start-costs.md.
 """
 
 from __future__ import annotations
