@@ -1,4 +1,4 @@
-"""``docs/benchmarks.md``: the text is written by hand, the tables and the list of cases are made here.
+"""``docs/benchmarks.md`` and the figures of ``README.md``: the text is written by hand, the tables are made here.
 
 The invariant: what stands between a pair of markers is a function of the committed results and of the registered
 cases, and nothing outside the markers is touched; so ``--check-docs`` can say whether the page is true.
@@ -8,43 +8,58 @@ from __future__ import annotations
 
 import os
 import re
+from pathlib import Path
 
 from bench import report
 from bench.model import CASES, Case
 from bench.store import ROOT, CaseResult, Run, committed, results
 
 PAGE = ROOT / "docs" / "benchmarks.md"
+README = ROOT / "README.md"
 
 
-def refresh(text: str) -> str:
-    """The page with its generated parts made anew.
+def refresh(text: str, path: Path = PAGE) -> str:
+    """A page with its generated parts made anew.
 
     Raises:
         ValueError: a marker is missing.
     """
-    for name, body in (("results", results_section()), ("cases", cases_section())):
+    sections = {PAGE: {"results": results_section, "cases": cases_section}, README: {"figures": figures_section}}
+    for name, section in sections[path].items():
+        body = section()
         pattern = re.compile(rf"(<!-- {name}: [^>]*-->\n).*?(<!-- end of {name} -->)", re.DOTALL)
         text, found = pattern.subn(lambda match, body=body: f"{match[1]}\n{body}\n\n{match[2]}", text)  # type: ignore[misc]
         if found != 1:
-            raise ValueError(f"{PAGE.name} needs the markers <!-- {name}: ... --> and <!-- end of {name} --> once each")
+            raise ValueError(f"{path.name} needs the markers <!-- {name}: ... --> and <!-- end of {name} --> once each")
     return text
 
 
 def write() -> None:
-    """Bring the page up to date."""
-    PAGE.write_text(refresh(PAGE.read_text()))
+    """Bring the pages up to date."""
+    for path in (PAGE, README):
+        path.write_text(refresh(path.read_text(), path))
 
 
 def is_current() -> bool:
-    """Whether the page says what the committed results say."""
-    text = PAGE.read_text()
-    return refresh(text) == text
+    """Whether the pages say what the committed results say."""
+    return all(refresh(text, path) == text for path in (PAGE, README) for text in [path.read_text()])
 
 
 def results_section() -> str:
     """The tables of every committed results file."""
     parts = [_file_section(runs) for _, runs in committed()]
     return "\n\n".join(parts) if parts else "No results have been committed yet."
+
+
+def figures_section() -> str:
+    """The main cases of the first results file, for those who read one page only: medians, and how weft stands."""
+    for _, runs in committed():
+        found = results(runs)
+        rows = [(case, result) for case, result in report.known(found) if case.quick]
+        if any(report.SUBJECT in result.rounds for _, result in rows):
+            about = runs[-1]["circumstances"]
+            return f"{report.as_markdown(report.summary(rows))}\n\n{about['python']}, {about['cpu']}; medians."
+    return "No results have been committed yet."
 
 
 def _file_section(runs: list[Run]) -> str:

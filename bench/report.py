@@ -115,6 +115,23 @@ def comparison(rows: Sequence[tuple[Case, CaseResult]], metric: Metric) -> Table
     return table
 
 
+def summary(rows: Sequence[tuple[Case, CaseResult]]) -> Table:
+    """One row per case: the median of its main metric for weft and each peer, and how many times better weft is."""
+    table = [["", *PEERS, SUBJECT, *(f"{SUBJECT} vs {peer}" for peer in PEERS)]]
+    for case, result in rows:
+        metric = case.headline
+        middles = [spread(result.values(name, metric.key)) for name in (*PEERS, SUBJECT)]
+        ratios = [standing(case, result, peer) for peer in PEERS]
+        table.append(
+            [
+                f"{case.title}, {metric.unit}",
+                *(number(found.median) if found else ABSENT for found in middles),
+                *(f"{one.ratio.median:.2f}x" if one else ABSENT for one in ratios),
+            ]
+        )
+    return table
+
+
 def aim(case: Case, result: CaseResult) -> str:
     """The case's target against uvloop and whether it is met; empty when it has none."""
     if case.target is None:
