@@ -40,6 +40,25 @@ async def within(awaitable: Any) -> Any:
     return await asyncio.wait_for(awaitable, LIMIT)
 
 
+async def until_held_back(
+    write: Callable[[], Coroutine[Any, Any, Any]], transport: asyncio.WriteTransport
+) -> tuple[int, asyncio.Task[Any]]:
+    """Write until a write has to wait for the peer to read.
+
+    Returns:
+        How many writes were begun, and the last of them, which waits.
+    """
+    for count in range(1, 1000):
+        writing = asyncio.ensure_future(write())
+        # One that waits for the other side of the very same loop to read on is done in a moment; one that is held back
+        # is not done however long one waits.
+        done, _ = await asyncio.wait([writing], timeout=0.1)
+        if not done and transport.get_write_buffer_size() > 0:
+            return count, writing
+        await writing
+    raise AssertionError("nothing holds the writer back")
+
+
 def free_port() -> int:
     """A TCP port on loopback that nobody used a moment ago."""
     with socket.socket() as sock:

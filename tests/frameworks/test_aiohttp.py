@@ -16,7 +16,7 @@ pytest.importorskip("aiohttp", reason="weft[race] is not installed: no aiohttp")
 import aiohttp
 from aiohttp import WSCloseCode, WSMsgType, web
 
-from tests.frameworks.kit import BODY, Run, digest, pieces, within
+from tests.frameworks.kit import BODY, Run, digest, pieces, until_held_back, within
 from tests.loop.kit import client_context, server_context
 
 TLS = pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
@@ -105,22 +105,16 @@ class TestRequests:
 
     @TLS
     def test_a_slow_reader_holds_the_writer_back(self, run: Run, tls: bool) -> None:
-        """The handler writes until its transport holds bytes that nobody takes, and goes on once they are read."""
         held_back = asyncio.Event()
 
         async def endless(request: web.Request) -> web.StreamResponse:
             response = web.StreamResponse()
             await response.prepare(request)
-            for count in range(1, 1000):
-                writing = asyncio.ensure_future(response.write(bytes(100_000)))
-                waits = not (await asyncio.wait([writing], timeout=0.1))[0]
-                assert isinstance(request.transport, asyncio.Transport)
-                if waits and request.transport.get_write_buffer_size() > 0:
-                    held_back.set()
-                    await writing
-                    await response.write(str(count).encode())
-                    break
-                await writing
+            assert isinstance(request.transport, asyncio.Transport)
+            count, waiting = await until_held_back(lambda: response.write(bytes(100_000)), request.transport)
+            held_back.set()
+            await waiting
+            await response.write(str(count).encode())
             return response
 
         async def main() -> None:
