@@ -15,28 +15,11 @@ from tests.frameworks.starlette_app import make_app
 from tests.loop.kit import CERTIFICATE
 
 
-class Server(uvicorn.Server):
-    """Tells when it serves, and where."""
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.ready = asyncio.Event()
-
-    async def startup(self, sockets: Any = None) -> None:
-        await super().startup(sockets)
-        self.ready.set()
-
-    @property
-    def port(self) -> int:
-        port: int = self.servers[0].sockets[0].getsockname()[1]
-        return port
-
-
 @dataclass
 class Serving:
     """A server that runs, and what its application has seen."""
 
-    server: Server
+    server: uvicorn.Server
     app: Any
     tls: bool
     running: asyncio.Task[None]
@@ -46,8 +29,13 @@ class Serving:
         events: list[str] = self.app.state.events
         return events
 
+    @property
+    def port(self) -> int:
+        port: int = self.server.servers[0].sockets[0].getsockname()[1]
+        return port
+
     def url(self, path: str, scheme: str = "http") -> str:
-        where = f"s://localhost:{self.server.port}" if self.tls else f"://127.0.0.1:{self.server.port}"
+        where = f"s://localhost:{self.port}" if self.tls else f"://127.0.0.1:{self.port}"
         return f"{scheme}{where}/{path}"
 
     async def heard(self, *any_of: str) -> None:
@@ -71,10 +59,10 @@ async def serving(tls: bool = False, **options: Any) -> AsyncIterator[Serving]:
     app = make_app()
     files = {"ssl_certfile": str(CERTIFICATE), "ssl_keyfile": str(CERTIFICATE)} if tls else {}
     options = {"host": "127.0.0.1", "port": 0, "lifespan": "on", "log_config": None, **files, **options}
-    server = Server(uvicorn.Config(app, access_log=False, log_level="critical", **options))
+    server = uvicorn.Server(uvicorn.Config(app, access_log=False, log_level="critical", **options))
     here = Serving(server, app, tls, asyncio.ensure_future(server.serve()))
-    here.running.add_done_callback(lambda _: server.ready.set())
-    await within(server.ready.wait())
+    while not (server.started or here.running.done()):
+        await asyncio.sleep(0.001)  # uvicorn has no event to wait for
     if here.running.done():
         here.running.result()  # says why it did not start
     try:

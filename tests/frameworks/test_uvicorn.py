@@ -98,7 +98,7 @@ class TestHttp:
 
         async def main() -> None:
             async with serving(http=http) as here:
-                reader, writer = await asyncio.open_connection("127.0.0.1", here.server.port)
+                reader, writer = await asyncio.open_connection("127.0.0.1", here.port)
                 count = 50
                 for n in range(count):
                     last = "Connection: close\r\n" if n == count - 1 else ""
@@ -171,7 +171,7 @@ class TestEnds:
                 yield BODY[1000:]
 
             async with serving(http=http) as here, client() as session:
-                port = here.server.port
+                port = here.port
                 response = await session.post(here.url("upload"), content=body())
                 assert response.text == digest(BODY)
                 await within(stopping[0])
