@@ -28,12 +28,12 @@ demo: python ## build weft and run `weft race`: one after another, threads, coro
 	$(BIN)/weft race $(ARGS)
 
 test: python ## build weft and run the tests
-	@$(need) test
+	@$(need) test --try frameworks
 	@$(build)
 	$(BIN)/python -m pytest $(ARGS)
 
 lint: python ## ruff (rules and format) and mypy
-	@$(need) lint test
+	@$(need) lint test --try frameworks
 	@failed=; for check in "ruff check ." "ruff format --check ." "mypy $(wildcard src/weft tools bench tests examples)"; do \
 	    echo "$$check"; $(BIN)/$$check || failed="$$failed $${check%% *}"; \
 	done; if [ "$$failed" ]; then echo "make lint: failed:$$failed"; exit 1; fi

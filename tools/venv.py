@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
+QUIET: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
 
 
 def requirements(project: dict[str, Any], extras: list[str]) -> list[str]:
@@ -80,7 +81,9 @@ def ensure_installed(folder: Path, name: str, wanted: list[str], *, optional: bo
     if done.returncode and not optional:
         sys.exit(f"weft: pip could not install what {name} needs: {', '.join(wanted)}")
     if done.returncode:
-        print(f"weft: goes on without {name}: pip could not install {', '.join(wanted)}", flush=True)
+        # One of them that has no wheel for this Python must not keep the others away.
+        failed = [one for one in wanted if subprocess.run([*command, one], check=False, **QUIET).returncode]
+        print(f"weft: goes on without a part of {name}: pip could not install {', '.join(failed)}", flush=True)
     stamp.write_text(text)
 
 

@@ -52,6 +52,23 @@ class TestCreateConnection:
 
         run(main())
 
+    @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+    def test_small_writes_are_not_held_back(self, run: Run, host: str) -> None:
+        """With Nagle's algorithm a second small write would wait until the first one is acknowledged, 40 ms."""
+
+        async def main() -> None:
+            loop = asyncio.get_running_loop()
+            try:
+                server = await loop.create_server(peers := Peers(), host, 0)
+            except OSError as error:
+                pytest.skip(f"this machine's loopback has no {host}: {error}")
+            transport, _ = await loop.create_connection(Recorder, *address_of(server)[:2])
+            for one in (transport, (await peers.next()).transport):
+                assert one.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+            await finish(server, transport)
+
+        run(main())
+
     def test_resolves_a_name(self, run: Run) -> None:
         async def main() -> None:
             loop = asyncio.get_running_loop()

@@ -15,3 +15,4 @@ cdef class StreamTransport(FlowChannel):
     cdef int on_empty(self) except -1
 
 cdef object fill_names(dict extra, object sock)
+cdef int send_without_delay(object sock) except -1
