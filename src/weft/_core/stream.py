@@ -19,8 +19,6 @@ from cython.cimports.weft._core.sys.linux import weft_shutdown_write
 
 IPPROTO_TCP = cython.declare(object, socket.IPPROTO_TCP)
 TCP_NODELAY = cython.declare(object, socket.TCP_NODELAY)
-SOCK_STREAM = cython.declare(object, socket.SOCK_STREAM)
-INTERNET = cython.declare(tuple, (socket.AF_INET, socket.AF_INET6))
 
 
 class StreamTransport(FlowChannel):
@@ -261,7 +259,7 @@ def send_without_delay(sock):
     It holds the second of two small writes back until the peer has acknowledged the first, and the peer takes its time
     to do that (40 ms) when it has nothing to send: a head and a body that are written in two turns.
     """
-    if sock.proto == IPPROTO_TCP and sock.type == SOCK_STREAM and sock.family in INTERNET:
+    if sock.proto == IPPROTO_TCP:  # only internet stream sockets have that
         sock.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
     return 0
 
