@@ -350,7 +350,11 @@ class EpollDriver:
             if sent < offered:
                 break
         if sink.queue.size > 0:
-            self.await_writable(sink)
+            try:
+                self.await_writable(sink)
+            except OSError as error:
+                # No memory, or a watch too many for this user (epoll(7)): this connection's loss, not the loop's.
+                return sink.on_send_failed(error.errno)
         else:
             self.unsend(sink)
         return sink.on_sent()
