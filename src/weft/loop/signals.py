@@ -248,7 +248,9 @@ def _forget_pipes_of_parent() -> None:
         with suppress(ValueError, OSError):
             set_wakeup_fd(installed)
     for loop in list(_pipes.values()):
-        loop._drop_signal_pipe()  # and not _unwatch_reader: the epoll set is the parent's, too
+        with suppress(RuntimeError):  # it ran in another thread, which the child does not have
+            loop._unwatch_reader(loop._signal_reader)
+        loop._drop_signal_pipe()
 
 
 os.register_at_fork(after_in_child=_forget_pipes_of_parent)
