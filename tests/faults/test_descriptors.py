@@ -80,7 +80,9 @@ SCRIPT = """
         loop.set_exception_handler(lambda loop, context: reports.append(f"{context}"))
         # What is loaded, or looked up, for the first time needs descriptors too.
         operations = {
-            "connect": connect, "pipes": pipes, "serve": serve, "datagrams": datagrams, "process": process, "sendfile": sendfile,
+            "connect": connect,
+            "pipes": pipes,
+            "serve": serve, "datagrams": datagrams, "process": process, "sendfile": sendfile,
             "new loop": new_loop,
         }
         listener = socket.create_server(("127.0.0.1", 0))  # the kernel accepts, which costs no descriptor

@@ -65,7 +65,8 @@ class TestResets:
                 reset(peer)
                 error = await recorder.lost
                 assert isinstance(error, ConnectionResetError | BrokenPipeError)
-                recorder.transport.write(b"nobody hears this")
+                if state != "half-closed":
+                    recorder.transport.write(b"nobody hears this")
                 recorder.transport.close()
             assert told == []
 
@@ -176,9 +177,8 @@ class TestNeverReads:
         async def main() -> None:
             loop = asyncio.get_running_loop()
             ours, peer = socket.socketpair()
-            for sock in (ours, peer):
-                sock.setblocking(False)
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8192)
+            ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8192)
+            peer.setblocking(False)
             Sender.may = asyncio.Event()
             Sender.may.set()
             transport, sender = await loop.create_connection(Sender, sock=ours)
@@ -230,7 +230,8 @@ class TestNeverReads:
             else:
                 reset(peer)
             (end,) = await asyncio.gather(draining, return_exceptions=True)
-            assert isinstance(end, asyncio.CancelledError if how == "cancel" else ConnectionError)
+            expected: dict[str, type[Any]] = {"abort": type(None), "cancel": asyncio.CancelledError}
+            assert isinstance(end, expected.get(how, ConnectionError))
             writer.transport.abort()
             await asyncio.gather(writer.wait_closed(), return_exceptions=True)
             peer.close()
@@ -277,7 +278,8 @@ class TestHandshakes:
                 peer.close()
         options: dict[str, Any] = {"ssl": client_context(), "server_hostname": "localhost"}
         reader, writer = await asyncio.open_connection(*address_of(server), **options)
-        honest = await peers.next()
+        while not (honest := peers[-1]).made.done():
+            await asyncio.sleep(0)
         honest.transport.write(b"hello")
         assert await reader.readexactly(5) == b"hello"
         writer.close()

@@ -196,10 +196,11 @@ class Signals(Host):
 
     def _drop_signal_pipe(self) -> None:
         _pipes.pop(self._signal_writer, None)
-        os.close(self._signal_reader)
-        os.close(self._signal_writer)
-        self._signal_reader = self._signal_writer = -1
+        reader, writer = self._signal_reader, self._signal_writer
+        self._signal_reader = self._signal_writer = -1  # first: an interrupt must not leave numbers that are others'
         self._signal_installed = False
+        os.close(reader)
+        os.close(writer)
 
     def _drain_signal_pipe(self) -> None:
         """Turn the numbers in the pipe into callbacks; pass on those that this loop does not handle."""
