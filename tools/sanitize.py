@@ -85,12 +85,41 @@ def environment() -> dict[str, str]:
     }
 
 
+# Reads memory that was freed: the sanitizers must say so, or their silence about the tests means nothing.
+MISTAKE = """
+import ctypes
+libc = ctypes.CDLL(None)
+libc.malloc.restype = ctypes.c_void_p
+block = ctypes.c_void_p(libc.malloc(ctypes.c_size_t(16)))
+libc.free(block)
+ctypes.string_at(block.value, 8)
+"""
+
+
+def check_the_watch() -> None:
+    """End the program unless a mistake made on purpose is noticed, and every extension is compiled to be watched."""
+    subprocess.run([sys.executable, "-c", MISTAKE], env=environment(), capture_output=True, check=False)
+    if not any("heap-use-after-free" in path.read_text(errors="replace") for path in LOGS.iterdir()):
+        sys.exit("sanitize: the sanitizer does not notice a mistake made on purpose: does LD_PRELOAD work here?")
+    extensions = list((TREE / "src" / "weft" / "_core").glob("*.so"))
+    bare = [path.name for path in extensions if b"__asan_report" not in path.read_bytes()]
+    if bare or not extensions:
+        sys.exit(f"sanitize: not compiled to be watched: {bare or 'anything'}")
+
+
+def fresh_logs() -> None:
+    """Make an empty folder for the logs."""
+    shutil.rmtree(LOGS, ignore_errors=True)
+    LOGS.mkdir(parents=True)
+
+
 def main() -> None:
     """Copy, compile, test, and say what the sanitizers said."""
     copy_tree()
     compile_core()
-    shutil.rmtree(LOGS, ignore_errors=True)
-    LOGS.mkdir(parents=True)
+    fresh_logs()
+    check_the_watch()
+    fresh_logs()
     arguments = sys.argv[1:]
     if not any(one.startswith("tests") for one in arguments):
         arguments = [*TESTS, *arguments]
