@@ -17,7 +17,7 @@ MAKEFLAGS += --no-print-directory
 need = $(PYTHON) tools/venv.py $(VENV)
 build = $(BIN)/python tools/build.py
 
-.PHONY: help demo test lint format bench conformance docs test-all test-debian build clean python
+.PHONY: help demo test lint format bench conformance sanitize docs test-all test-debian build clean python
 
 help: ## what there is (this list)
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -52,6 +52,10 @@ conformance: python ## run CPython's own asyncio tests against weft
 	@$(need) test
 	@$(build)
 	$(BIN)/python -m tools.conformance $(ARGS)
+
+sanitize: python ## run the tests with the core compiled with AddressSanitizer and UndefinedBehaviorSanitizer
+	@$(need) test
+	@$(BIN)/python tools/sanitize.py $(ARGS)
 
 docs: python ## check that the pages agree with each other and with the code
 	@$(need) test

@@ -63,7 +63,10 @@ class Channel(Sink):
         """Begin to receive, unless ``connection_made`` has paused or closed the transport."""
         self.is_started = True
         if self.phase == OPEN and not self.is_paused:
-            self.driver.receive(self)
+            try:
+                self.driver.receive(self)
+            except OSError as error:
+                self.fatal(error, "Fatal error: the transport cannot be watched")
 
     def adopt(self, protocol):
         self.protocol = protocol

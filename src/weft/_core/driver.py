@@ -143,6 +143,10 @@ class Driver:
     def close(self):
         raise NotImplementedError
 
+    def after_fork(self):
+        """In a forked child: let go of what is shared with the parent, who goes on with it, and send nothing of its."""
+        return 0
+
     def traverse(self, visit, data):
         """Show the garbage collector the references that only C knows of, on behalf of the loop."""
         return 0

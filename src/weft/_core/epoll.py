@@ -119,6 +119,22 @@ class EpollDriver:
         self.wake_fd = -1
         return 0
 
+    def after_fork(self):
+        fd: cython.int
+        if self.epoll_fd < 0:
+            return 0  # closed
+        self.close_own()
+        self.open()  # what is watched is not in this set: nothing comes any more, and control() can cope
+        self.found = 0
+        self.unsent.clear()
+        self.flushing.clear()
+        for fd in range(self.capacity):
+            sink: Sink = self.sink_of(fd)
+            if sink is not None and sink.queue is not None:
+                sink.is_flushing = False
+                sink.queue.clear()
+        return 0
+
     def read_clock(self):
         return weft_monotonic_ns()
 
@@ -153,11 +169,12 @@ class EpollDriver:
         return count
 
     def deliver(self):
-        i: cython.int
+        i: cython.int = 0
         self.is_delivering = True
         try:
-            for i in range(self.found):
+            while i < self.found:  # not range(): what forks in a protocol finds nothing more in the child
                 self.dispatch(cython.address(self.events[i]))
+                i += 1
                 if self.unsent.count >= SINKS_PER_FLUSH:
                     self.flush()
                     self.is_delivering = True
@@ -369,7 +386,11 @@ class EpollDriver:
             if sent < offered:
                 break
         if sink.queue.size > 0:
-            self.await_writable(sink)
+            try:
+                self.await_writable(sink)
+            except OSError as error:
+                # No memory, or a watch too many for this user (epoll(7)): this connection's loss, not the loop's.
+                return sink.on_send_failed(error.errno)
         else:
             self.unsend(sink)
         return sink.on_sent()

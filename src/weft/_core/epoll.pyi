@@ -2,4 +2,5 @@
 
 from weft._core.epoll_table import EpollTable
 
-class EpollDriver(EpollTable): ...
+class EpollDriver(EpollTable):
+    def after_fork(self) -> int: ...

@@ -72,7 +72,10 @@ class Listener(Sink):
 
     def _try_again(self):
         self.retry = None
-        self.start()
+        try:
+            self.start()
+        except OSError as error:
+            self.on_receive_failed(error.errno)  # there is no memory to watch the socket, either
 
     def on_accepted(self, connection, address):
         PyContext_Enter(self.context)

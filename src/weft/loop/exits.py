@@ -85,8 +85,9 @@ class PidfdWatch:
     def close(self) -> None:
         self.detach()
         if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+            # Forgotten first: an interrupt between the two must not leave a number that is another's by then.
+            fd, self._fd = self._fd, -1
+            os.close(fd)
 
 
 class ThreadWatch:

@@ -7,6 +7,7 @@ One invariant: between the two lines that set and reset asyncio's running loop, 
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 import threading
 import traceback
@@ -34,6 +35,7 @@ class Lifecycle(Host):
         self._exception_handler: ExceptionHandler | None = None
         self._asyncgens: weakref.WeakSet[AsyncGenerator[Any, Any]] = weakref.WeakSet()
         self._asyncgens_shutdown = False
+        _loops.add(self)
         self.set_debug(coroutines._is_debug_mode())  # type: ignore[attr-defined]
 
     def __repr__(self) -> str:
@@ -222,6 +224,19 @@ class Lifecycle(Host):
                         "asyncgen": generator,
                     }
                 )
+
+
+_loops: weakref.WeakSet[Lifecycle] = weakref.WeakSet()
+"""Every loop, for a forked child to look after."""
+
+
+def _leave_loops_to_parent() -> None:
+    """In a forked child: what it does to a loop it has inherited must not reach the parent, or the parent's peers."""
+    for loop in list(_loops):
+        loop._driver.after_fork()
+
+
+os.register_at_fork(after_in_child=_leave_loops_to_parent)
 
 
 def _stop_when_done(future: asyncio.Future[Any]) -> None:

@@ -196,10 +196,11 @@ class Signals(Host):
 
     def _drop_signal_pipe(self) -> None:
         _pipes.pop(self._signal_writer, None)
-        os.close(self._signal_reader)
-        os.close(self._signal_writer)
-        self._signal_reader = self._signal_writer = -1
+        reader, writer = self._signal_reader, self._signal_writer
+        self._signal_reader = self._signal_writer = -1  # first: an interrupt must not leave numbers that are others'
         self._signal_installed = False
+        os.close(reader)
+        os.close(writer)
 
     def _drain_signal_pipe(self) -> None:
         """Turn the numbers in the pipe into callbacks; pass on those that this loop does not handle."""
@@ -248,7 +249,9 @@ def _forget_pipes_of_parent() -> None:
         with suppress(ValueError, OSError):
             set_wakeup_fd(installed)
     for loop in list(_pipes.values()):
-        loop._drop_signal_pipe()  # and not _unwatch_reader: the epoll set is the parent's, too
+        with suppress(RuntimeError):  # it ran in another thread, which the child does not have
+            loop._unwatch_reader(loop._signal_reader)
+        loop._drop_signal_pipe()
 
 
 os.register_at_fork(after_in_child=_forget_pipes_of_parent)
