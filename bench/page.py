@@ -6,7 +6,6 @@ cases, and nothing outside the markers is touched; so ``--check-docs`` can say w
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 
@@ -108,5 +107,6 @@ def cases_section() -> str:
 def _names(cases: list[Case]) -> str:
     if len(cases) == 1:
         return f"`{cases[0].name}` ({cases[0].title})"
-    shared = os.path.commonprefix([case.name for case in cases])  # noqa: RUF071  names, not paths
-    return f"`{shared}*`"
+    first, last = min(names := [case.name for case in cases]), max(names)
+    same = next((at for at, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first))
+    return f"`{first[:same]}*`"

@@ -1,13 +1,15 @@
 """What differs between the supported versions of CPython, as named constants: the only place that compares versions."""
 
 import sys
-from asyncio import format_helpers
+from asyncio import events, format_helpers
 from collections.abc import Callable
 from contextvars import Context
 from typing import Any
 
 #: From 3.14 on ``call_soon_threadsafe`` returns a handle whose ``cancel()`` waits for a callback that is running.
 THREADSAFE_HANDLE_CANCEL_WAITS = sys.version_info >= (3, 14)
+#: The class that such a handle claims to be.
+THREADSAFE_HANDLE: type = getattr(events, "_ThreadSafeHandle", events.Handle)
 #: From 3.12 on tasks can start eagerly (``Task(eager_start=True)``).
 EAGER_TASKS = sys.version_info >= (3, 12)
 #: From 3.12 on ``loop.create_task`` and friends know which tasks wait for which; the await graph came with 3.14.
@@ -19,6 +21,15 @@ LAZY_TASK_NAMES = sys.version_info < (3, 14)
 UNCANCEL_TAKES_BACK = sys.version_info >= (3, 13)
 #: From 3.12 on ``Server.wait_closed()`` waits for the connections too; before it returned at once after ``close()``.
 SERVER_WAITS_FOR_CONNECTIONS = sys.version_info >= (3, 12)
+#: From 3.14 on a ``Server.serve_forever()`` that is cancelled closes the connections before it waits for their end.
+SERVE_FOREVER_CLOSES_CONNECTIONS = sys.version_info >= (3, 14)
+#: From 3.14.7 on a ``create_connection(sock=...)`` that fails closes the program's socket too; before, it stayed open.
+FAILED_CONNECTION_CLOSES_SOCKET = sys.version_info >= (3, 14, 7)
+#: From 3.14 on ``sendfile`` goes to ``offset`` however it sends, and leaves the file behind the last byte that was sent
+#: even where that is none; before, reading and writing in place of sendfile(2) took an offset of 0 for "from here".
+SENDFILE_ALWAYS_SEEKS = sys.version_info >= (3, 14)
+#: From 3.15 on all methods of a stream's protocol run in one context; before, each was called in some copy.
+STREAM_HAS_ONE_CONTEXT = sys.version_info >= (3, 15)
 #: From 3.13 on ``create_unix_server`` removes its path when the server closes, unless told otherwise.
 UNIX_SERVER_UNLINKS = sys.version_info >= (3, 13)
 #: How asyncio refuses a stream socket for a datagram endpoint; programs match the text.

@@ -143,7 +143,7 @@ class Foreign:
         return "foreign"
 
     def finish(self) -> None:
-        """Calls its callbacks itself, as futures that know no ``call_soon`` do."""
+        """Calls its callbacks itself, as futures that know no ``call_soon`` do; from 3.14 on, in the loop only."""
         for callback in self.callbacks:
             callback(self)
 
@@ -182,7 +182,7 @@ class TestForeignFuture:
         turns(loop)
         with pytest.raises(LookupError, match="cancel"):
             task.cancel()
-        future.finish()
+        loop.call_soon(future.finish)
         assert loop.run_until_complete(task) == "foreign"
 
     @pytest.mark.parametrize("broken", ["get_loop", "add_done_callback"])
@@ -201,10 +201,13 @@ class TestForeignFuture:
         future = Foreign(loop)
         task = loop.create_task(self.wait(future))
         turns(loop)
-        future.finish()
+        reports = reports_of(loop)
+        loop.call_soon(future.finish)
+        turns(loop)
         assert task.done()
-        with pytest.raises(asyncio.InvalidStateError):
-            future.finish()
+        loop.call_soon(future.finish)
+        turns(loop)
+        assert [type(report["exception"]) for report in reports] == [asyncio.InvalidStateError]
         assert task.result() == "foreign"
 
     def test_one_that_calls_back_at_once(self, loop: asyncio.AbstractEventLoop) -> None:

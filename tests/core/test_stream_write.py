@@ -90,6 +90,13 @@ class TestWrite:
         with connected(loop) as (transport, _, peer):
             with pytest.raises(TypeError):
                 transport.write(thing)
+            transport.write(b"after")
+            assert received(loop, peer, 5) == b"after"
+
+    @pytest.mark.weft_only  # asyncio passes over what is false, and from 3.15 on it queues the rest of the list first
+    @pytest.mark.parametrize("thing", ["text", 1, None, [b"list"]])
+    def test_anything_else_in_a_list_is_refused(self, loop: asyncio.AbstractEventLoop, thing: Any) -> None:
+        with connected(loop) as (transport, _, peer):
             with pytest.raises(TypeError):
                 transport.writelines([b"fine", thing])
             transport.write(b"after")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import gc
 import os
 import socket
 import ssl
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ from tests.loop.kit import (
     server_context,
     unreachable,
 )
+from weft import versions
 
 
 def failing_factory() -> asyncio.Protocol:
@@ -238,14 +241,67 @@ class TestCreateConnection:
 
         run(main())
 
-    def test_a_failing_factory_leaves_the_callers_socket_open(self, run: Run) -> None:
+    def test_a_failing_factory_and_the_callers_socket(self, run: Run) -> None:
         async def main() -> None:
             ours, theirs = socket.socketpair()
             with ours, theirs:
                 with pytest.raises(ZeroDivisionError):
                     await asyncio.get_running_loop().create_connection(failing_factory, sock=ours)
-                ours.send(b"still open")
-                assert theirs.recv(10) == b"still open"
+                if versions.FAILED_CONNECTION_CLOSES_SOCKET:
+                    assert ours.fileno() == -1
+                else:
+                    ours.send(b"still open")
+                    assert theirs.recv(10) == b"still open"
+
+        run(main())
+
+    @pytest.mark.weft_only  # asyncio of 3.14.7 and later closes the socket of the other transport
+    def test_a_socket_that_has_a_transport_is_left_to_it(self, run: Run) -> None:
+        async def main() -> None:
+            loop = asyncio.get_running_loop()
+            ours, theirs = socket.socketpair()
+            with theirs:
+                transport, protocol = await loop.create_connection(Recorder, sock=ours)
+                with pytest.raises(RuntimeError, match="is used by transport"):
+                    await loop.create_connection(Recorder, sock=ours)
+                theirs.send(b"data")
+                assert await protocol.receive(4) == b"data"
+                transport.close()
+                await protocol.lost
+
+        run(main())
+
+    @pytest.mark.weft_only  # asyncio before 3.14 raises what close() raises
+    def test_a_socket_that_cannot_be_closed_hides_no_error(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+        class Stubborn(socket.socket):
+            def connect(self, address: Any) -> None:
+                raise LookupError("what has gone wrong")
+
+            def close(self) -> None:
+                super().close()
+                raise OSError("cannot close")
+
+        async def main() -> None:
+            monkeypatch.setattr(socket, "socket", Stubborn)
+            with pytest.raises(LookupError, match="what has gone wrong"):
+                await asyncio.get_running_loop().create_connection(Recorder, "127.0.0.1", 1)
+
+        run(main())
+
+    @pytest.mark.skipif(
+        sys.version_info < (3, 14), reason="up to 3.13 asyncio.staggered, which runs the race, keeps it"
+    )
+    def test_nothing_keeps_the_error_of_a_race(self, run: Run) -> None:
+        async def main() -> None:
+            with socket.socket() as sock:
+                sock.bind(("127.0.0.1", 0))
+                address = sock.getsockname()
+            try:
+                await asyncio.get_running_loop().create_connection(Recorder, *address, happy_eyeballs_delay=0.25)
+            except OSError as error:
+                assert not [thing for thing in gc.get_referrers(error) if isinstance(thing, list)]
+            else:
+                pytest.fail("somebody listens there")
 
         run(main())
 

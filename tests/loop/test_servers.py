@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import errno
 import socket
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.loop.kit import Peers, Recorder, Run, address_of, finish, open_sockets, server_context
-from weft.versions import SERVER_WAITS_FOR_CONNECTIONS
+from weft.versions import SERVE_FOREVER_CLOSES_CONNECTIONS, SERVER_WAITS_FOR_CONNECTIONS
 
 
 @contextmanager
@@ -231,6 +232,50 @@ class TestServing:
             assert not server.is_serving()
             with pytest.raises(RuntimeError, match="is closed"):
                 await server.serve_forever()
+
+        run(main())
+
+    @pytest.mark.skipif(not SERVE_FOREVER_CLOSES_CONNECTIONS, reason="up to 3.13 it would wait for ever")
+    def test_cancelled_serve_forever_closes_the_connections(self, run: Run) -> None:
+        async def main() -> None:
+            loop = asyncio.get_running_loop()
+            server = await loop.create_server(peers := Peers(), "127.0.0.1", 0)
+            forever = asyncio.ensure_future(server.serve_forever())
+            await asyncio.sleep(0)
+            _, idle = await loop.create_connection(Recorder, *address_of(server))
+            peer = await peers.next()
+            forever.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await forever
+            assert await peer.lost is None
+            assert await idle.lost is None
+
+        run(main())
+
+    def test_what_a_factory_sets_is_its_own_connections(self, run: Run) -> None:
+        variable = contextvars.ContextVar("variable", default="server")
+
+        async def main() -> None:
+            loop = asyncio.get_running_loop()
+            found: asyncio.Queue[tuple[str, str]] = asyncio.Queue()
+
+            class Peer(asyncio.Protocol):
+                def __init__(self) -> None:
+                    self.seen = variable.get()
+                    variable.set("connection")
+
+                def connection_made(self, transport: Any) -> None:
+                    found.put_nowait((self.seen, variable.get()))
+                    transport.close()
+
+            server = await loop.create_server(Peer, "127.0.0.1", 0)
+            for _ in range(2):
+                transport, client = await loop.create_connection(Recorder, *address_of(server))
+                assert await found.get() == ("server", "connection")
+                await client.lost
+                transport.close()
+            await finish(server)
+            assert variable.get() == "server"
 
         run(main())
 

@@ -258,6 +258,24 @@ class TestDescriptors:
             transport.close()
             turns(loop, 3)
 
+    def test_a_server_takes_over_a_closed_sockets_number(self, loop: asyncio.AbstractEventLoop) -> None:
+        with pair() as (ours, theirs):
+            task = waiting(loop, loop.sock_recv(ours, 10))
+            theirs.send(b"data")
+            assert run(loop, task) == b"data"
+            number = ours.fileno()
+            with socket.socket() as sock:
+                sock.bind(("127.0.0.1", 0))
+                ours.close()
+                os.dup2(sock.fileno(), number)
+            server = run(loop, loop.create_server(asyncio.Protocol, sock=socket.socket(fileno=number)))
+            with socket.socket() as client:
+                client.setblocking(False)
+                run(loop, loop.sock_connect(client, server.sockets[0].getsockname()))
+            turns(loop, 3)
+            server.close()
+            run(loop, server.wait_closed())
+
     def test_a_loop_that_closes_meanwhile(self, new_loop: Any) -> None:
         with pair() as (ours, theirs):
             for _ in range(2):

@@ -13,6 +13,7 @@ from typing import BinaryIO
 import pytest
 
 from tests.loop.kit import DATA, Run, server_context
+from weft import versions
 
 
 @pytest.fixture
@@ -59,9 +60,26 @@ class TestSockSendfile:
                 )
                 assert sent == len(expected)
                 assert received == expected
-                if sent:
+                if sent or versions.SENDFILE_ALWAYS_SEEKS:
                     assert file.tell() == offset + sent
                 assert not loop.remove_writer(ours)
+
+        run(main())
+
+    def test_a_file_that_has_been_read(self, run: Run) -> None:
+        """From 3.14 on the offset counts where the kernel cannot send the file too; before, 0 meant "from here"."""
+
+        async def main() -> None:
+            loop = asyncio.get_running_loop()
+            ours, theirs = socket.socketpair()
+            with ours, theirs:
+                ours.setblocking(False)
+                theirs.setblocking(False)
+                memory = io.BytesIO(b"read not")
+                memory.read(5)
+                expected = b"read not" if versions.SENDFILE_ALWAYS_SEEKS else b"not"
+                assert await loop.sock_sendfile(ours, memory) == len(expected)
+                assert await self.receive(theirs, len(expected)) == expected
 
         run(main())
 

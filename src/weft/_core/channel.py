@@ -45,7 +45,7 @@ class Channel(Sink):
     def begin(self, waiter):
         """Schedule ``connection_made``, then the start of reading, then the waiter, in this order."""
         try:
-            self.loop.call_soon(self._connection_made, self.protocol.connection_made)
+            self.loop.call_soon(self._connection_made, self.protocol.connection_made, context=self.context_of_life())
         except BaseException:  # what the factory made is no protocol
             self.driver.release(self)
             self.let_go()
@@ -81,6 +81,10 @@ class Channel(Sink):
     @property
     def _extra(self):
         return self.extra
+
+    @property
+    def _paused(self):
+        return self.is_paused
 
     @property
     def _protocol(self):
@@ -156,7 +160,7 @@ class Channel(Sink):
             if self.loop.closed:
                 self.let_go()  # nobody is left who could call the protocol
             else:
-                self.loop.call_soon(self._finish, error)
+                self.loop.call_soon(self._finish, error, context=self.context_of_life())
         return 0
 
     def _finish(self, error):
@@ -234,6 +238,10 @@ class Channel(Sink):
         return 0
 
     # -- the channel's context -----------------------------------------------------------------------------------------
+
+    def context_of_life(self):
+        """The context for ``connection_made`` and ``connection_lost``; None for a copy of what is current then."""
+        return None
 
     def enter(self):
         PyContext_Enter(self.context)

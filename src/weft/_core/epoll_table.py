@@ -71,9 +71,10 @@ class EpollTable:
             return 0
         if known != cython.NULL:
             stale: Sink = cython.cast(Sink, known)  # SAFETY: in the table, so alive
-            if stale.is_transport() or not sink.is_transport():
+            if stale.is_transport() or not (sink.is_transport() or stale.is_edged):
                 raise RuntimeError(f"file descriptor {fd} is already watched for {stale!r}")
-            # A transport owns its descriptor, so whoever watched one of this number has closed it.
+            # A transport owns its descriptor, so whoever watched one of this number has closed it. And sock_* is done
+            # with what it watches for edges: only the memory of a socket that may long be closed is left of it.
             self.release(stale)
             stale.on_evicted()
             watch = cython.address(self.watches[fd])  # the destructor of a callback may have made the table grow

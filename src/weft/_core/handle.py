@@ -147,6 +147,10 @@ class Handle(Runnable):
 class ThreadSafeHandle(Handle):
     """What ``call_soon_threadsafe`` returns from CPython 3.14 on: ``cancel()`` waits for a callback that is running."""
 
+    @property
+    def __class__(self):
+        return versions.THREADSAFE_HANDLE
+
     def run(self, argument):
         with self.lock:
             return Handle.run(self, argument)

@@ -9,7 +9,7 @@ import errno
 import os
 from asyncio import trsock
 
-from cython.cimports.cpython.contextvars import PyContext_CopyCurrent, PyContext_Enter, PyContext_Exit
+from cython.cimports.cpython.contextvars import PyContext_Copy, PyContext_CopyCurrent, PyContext_Enter, PyContext_Exit
 from cython.cimports.weft._core.driver import IN_ACCEPT, Sink
 
 RETRY_DELAY = 0.05  # seconds
@@ -78,7 +78,9 @@ class Listener(Sink):
             self.on_receive_failed(error.errno)  # there is no memory to watch the socket, either
 
     def on_accepted(self, connection, address):
-        PyContext_Enter(self.context)
+        # One copy per connection: what a protocol factory sets is for its own connection.
+        context: object = PyContext_Copy(self.context)
+        PyContext_Enter(context)
         try:
             self.on_connection(connection, address)
         except (SystemExit, KeyboardInterrupt):
@@ -94,7 +96,7 @@ class Listener(Sink):
                 }
             )
         finally:
-            PyContext_Exit(self.context)
+            PyContext_Exit(context)
         return 0
 
     def on_receive_failed(self, code):

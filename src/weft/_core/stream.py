@@ -17,8 +17,11 @@ from cython.cimports.weft._core.channel import CLOSING, LOST, OPEN, FlowChannel
 from cython.cimports.weft._core.driver import IN_SOCKET, OUT_SOCKET
 from cython.cimports.weft._core.sys.linux import weft_shutdown_write
 
+from weft import versions
+
 IPPROTO_TCP = cython.declare(object, socket.IPPROTO_TCP)
 TCP_NODELAY = cython.declare(object, socket.TCP_NODELAY)
+HAS_ONE_CONTEXT = cython.declare(cython.bint, versions.STREAM_HAS_ONE_CONTEXT)
 
 
 class StreamTransport(FlowChannel):
@@ -63,6 +66,9 @@ class StreamTransport(FlowChannel):
             f"<weft.StreamTransport {self.phase_name()} fd={self.fd} read={'polling' if self.is_receiving else 'idle'} "
             f"write=<{'polling' if self.is_sending else 'idle'}, bufsize={self.unsent()}>>"
         )
+
+    def context_of_life(self):
+        return self.context if HAS_ONE_CONTEXT else None
 
     # -- receiving -----------------------------------------------------------------------------------------------------
 

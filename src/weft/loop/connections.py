@@ -1,7 +1,8 @@
 """Stream connections that this side opens, or takes over from an ``accept`` of the program's own.
 
 Invariant: a socket made here ends in the transport that is returned, or is closed, on every path of failure and
-cancellation; a socket that the program passes in stays the program's until the transport has it.
+cancellation; a socket that the program passes in stays the program's until the transport has it (from Python 3.14.7 on:
+until its protocol is to be made).
 Called by programs and by ``asyncio.open_connection``.
 """
 
@@ -12,11 +13,13 @@ import os
 import socket
 from asyncio import staggered
 from asyncio.log import logger
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from weft.loop import addresses
 from weft.loop._host import Host
+from weft.versions import FAILED_CONNECTION_CLOSES_SOCKET
 
 if TYPE_CHECKING:
     import ssl as ssl_module
@@ -217,7 +220,9 @@ class Connections(Host):
                         continue
             raise addresses.connect_error([error for errors in failures for error in errors], all_errors)
         finally:
-            del failures  # it holds exceptions whose tracebacks hold this frame
+            # It holds exceptions whose tracebacks hold this frame; attempts that have failed hold it as well.
+            failures.clear()
+            del failures
 
     async def _race(
         self,
@@ -266,7 +271,8 @@ class Connections(Host):
             return sock
         except BaseException as error:
             if sock is not None:
-                sock.close()
+                with suppress(OSError):  # which would hide what has gone wrong
+                    sock.close()
             if isinstance(error, OSError):
                 errors.append(error)
             raise
@@ -287,10 +293,15 @@ class Connections(Host):
     ) -> tuple[asyncio.Transport, ProtocolT]:
         """Put a transport and a protocol on a connected socket; *ours* says whether the socket was made here."""
         transport: asyncio.Transport
+        closes_sock = ours or FAILED_CONNECTION_CLOSES_SOCKET
         try:
             sock.setblocking(False)
-            self._check_fd_free(sock.fileno())
             protocol = protocol_factory()
+            try:
+                self._check_fd_free(sock.fileno())
+            except RuntimeError:
+                closes_sock = ours  # not the socket of a transport that lives: asyncio would close it under that one
+                raise
             waiter = self.create_future()
             if ssl:
                 transport = self._make_tls_transport(
@@ -308,7 +319,7 @@ class Connections(Host):
 
                 transport = StreamTransport(self, sock, protocol, waiter)
         except BaseException:
-            if ours:
+            if closes_sock:
                 sock.close()
             raise
         try:

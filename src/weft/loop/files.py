@@ -13,10 +13,12 @@ import io
 import os
 import socket
 from asyncio.constants import _SendfileMode
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 
 from weft.loop._host import Host
 from weft.loop.addresses import check_not_tls
+from weft.versions import SENDFILE_ALWAYS_SEEKS
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -136,7 +138,8 @@ class Files(Host):
         self, file: Any, offset: int, count: int | None, size: int, send: Callable[[bytes], Awaitable[None]]
     ) -> int:
         """Read the file in the executor, chunk by chunk, and *send* each."""
-        if offset:
+        seekable = _is_seekable(file)
+        if offset or (SENDFILE_ALWAYS_SEEKS and seekable):
             file.seek(offset)
         total = 0
         try:
@@ -149,7 +152,7 @@ class Files(Host):
                 total += len(chunk)
             return total
         finally:
-            if total and hasattr(file, "seek"):
+            if total and seekable:
                 file.seek(offset + total)
 
 
@@ -286,6 +289,14 @@ async def _send_by_kernel(
     finally:
         if total:
             os.lseek(source, offset + total, os.SEEK_SET)
+        elif SENDFILE_ALWAYS_SEEKS:
+            with suppress(OSError):  # a pipe, say; what has gone wrong is under way already
+                os.lseek(source, offset, os.SEEK_SET)
+
+
+def _is_seekable(file: Any) -> bool:
+    """Whether *file* can seek; what does not say so by ``seekable()`` can if it has a ``seek``."""
+    return bool(file.seekable()) if hasattr(file, "seekable") else hasattr(file, "seek")
 
 
 def _check_arguments(sock: Any, file: BinaryIO, offset: int, count: int | None) -> None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from weft._core.listener import Listener
 from weft._core.stream import StreamTransport
-from weft.versions import SERVER_WAITS_FOR_CONNECTIONS
+from weft.versions import SERVE_FOREVER_CLOSES_CONNECTIONS, SERVER_WAITS_FOR_CONNECTIONS
 
 if TYPE_CHECKING:
     import socket
@@ -108,6 +108,9 @@ class Server(asyncio.Server):
     async def serve_forever(self) -> None:
         """Accept until ``close()`` or cancellation, then wait as ``wait_closed`` does.
 
+        From Python 3.14 on the connections are closed first, as asyncio does there: an idle one would be waited for
+        without end.
+
         Raises:
             RuntimeError: somebody awaits this already, or the server is closed.
             asyncio.CancelledError: always, at the end.
@@ -122,6 +125,8 @@ class Server(asyncio.Server):
             await self._forever
         except asyncio.CancelledError:
             self.close()
+            if SERVE_FOREVER_CLOSES_CONNECTIONS:
+                self.close_clients()
             await self.wait_closed()
             raise
         finally:
