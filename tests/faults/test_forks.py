@@ -212,3 +212,45 @@ def test_from_another_thread() -> None:
         """,
         flags=FLAGS,
     )
+
+
+def test_before_the_loop_runs() -> None:
+    """A server that listens first and forks then: each child serves with the loop that it has inherited."""
+    run_script(
+        """
+        import asyncio, os, socket, weft
+        async def echo(reader, writer):
+            writer.write(await reader.readexactly(4) + b"%d" % os.getpid())
+            writer.close()
+            await writer.wait_closed()
+            asyncio.get_running_loop().stop()
+        loop = weft.new_event_loop()
+        ours, theirs = socket.socketpair()
+        early = loop.run_until_complete(asyncio.open_connection(sock=ours))
+        server = loop.run_until_complete(asyncio.start_server(echo, "127.0.0.1", 0))
+        address = server.sockets[0].getsockname()
+        for _ in range(2):
+            pid = os.fork()
+            if pid == 0:
+                loop.run_forever()
+                assert loop.run_until_complete(early[0].readexactly(5)) == b"early"
+                os._exit(7)
+            with socket.create_connection(address) as sock:
+                sock.settimeout(10)
+                sock.send(b"hey ")
+                assert sock.recv(100) == b"hey %d" % pid
+            theirs.send(b"early")
+            assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
+        with socket.create_connection(address) as sock:
+            sock.send(b"hey ")
+            loop.run_forever()
+            sock.settimeout(10)
+            assert sock.recv(100) == b"hey %d" % os.getpid()
+        early[1].close()
+        server.close()
+        theirs.close()
+        loop.run_until_complete(asyncio.sleep(0.01))
+        loop.close()
+        """,
+        flags=FLAGS,
+    )

@@ -143,8 +143,13 @@ class Driver:
     def close(self):
         raise NotImplementedError
 
-    def after_fork(self):
-        """In a forked child: let go of what is shared with the parent, who goes on with it, and send nothing of its."""
+    def after_fork(self, was_running):
+        """In a forked child: share nothing of the driver's own with the parent any more.
+
+        If the loop was running, the parent goes on with it, and the connections are the parent's: nothing comes or
+        goes here. If not, it may be the child that is to run it, as servers do that fork before they serve: all that
+        was watched still is.
+        """
         return 0
 
     def traverse(self, visit, data):

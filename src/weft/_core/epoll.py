@@ -119,12 +119,15 @@ class EpollDriver:
         self.wake_fd = -1
         return 0
 
-    def after_fork(self):
+    def after_fork(self, was_running):
         fd: cython.int
         if self.epoll_fd < 0:
             return 0  # closed
         self.close_own()
-        self.open()  # what is watched is not in this set: nothing comes any more, and control() can cope
+        self.open()
+        if not was_running:
+            return self.watch_again()
+        # What is watched is not in the new set: nothing comes any more, and control() can cope.
         self.found = 0
         self.unsent.clear()
         self.flushing.clear()

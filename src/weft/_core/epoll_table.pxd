@@ -15,6 +15,7 @@ cdef class EpollTable(Driver):
 
     cdef int reserve(self, int fd) except -1
     cdef int release_all(self) except -1
+    cdef int watch_again(self) except -1
     cdef int hold(self, Sink sink, uint32_t before, uint32_t now) except -1
     cdef int update(self, Sink sink) except -1
     cdef int control(self, int fd, Watch* watch, uint32_t events) except -1

@@ -127,6 +127,17 @@ class EpollTable:
         watch.events = events
         return 0
 
+    def watch_again(self):
+        """Tell a new epoll set what the old one watched."""
+        fd: cython.int
+        events: uint32_t
+        for fd in range(self.capacity):
+            events = self.watches[fd].events
+            if self.watches[fd].sink != cython.NULL and events:
+                self.watches[fd].events = 0
+                self.control(fd, cython.address(self.watches[fd]), events)
+        return 0
+
     def release(self, sink):
         fd: cython.int = sink.fd
         if fd < 0 or fd >= self.capacity:

@@ -233,7 +233,7 @@ _loops: weakref.WeakSet[Lifecycle] = weakref.WeakSet()
 def _leave_loops_to_parent() -> None:
     """In a forked child: what it does to a loop it has inherited must not reach the parent, or the parent's peers."""
     for loop in list(_loops):
-        loop._driver.after_fork()
+        loop._driver.after_fork(loop.is_running())
 
 
 os.register_at_fork(after_in_child=_leave_loops_to_parent)
