@@ -19,7 +19,7 @@ cdef class Sink:
     cdef bint is_sending
     cdef bint is_flushing
     cdef bint is_collectable
-    cdef bint is_edged
+    cdef bint is_once
     cdef WriteQueue queue
 
     cdef int offer_buffer(self, char** where, Py_ssize_t* size) except -1
@@ -33,7 +33,7 @@ cdef class Sink:
     cdef int on_send_failed(self, int code) except -1
     cdef int on_readable(self) except -1
     cdef int on_writable(self) except -1
-    cdef int on_edge(self, bint readable, bint writable, bint has_ended) except -1
+    cdef int on_once(self, bint readable, bint writable) except -1
     cdef bint is_transport(self) noexcept
     cdef int on_evicted(self) except -1
 
@@ -52,7 +52,7 @@ cdef class Driver:
     cdef int send_now(self, Sink sink) except -1
     cdef int await_writable(self, Sink sink) except -1
     cdef int unsend(self, Sink sink) except -1
-    cdef int watch_edges(self, Sink sink) except -1
+    cdef int watch_once(self, Sink sink, bint reading, bint writing) except -1
     cdef int flush(self) except -1
     cdef int release(self, Sink sink) except -1
     cdef Sink sink_of(self, int fd)

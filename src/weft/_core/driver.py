@@ -55,8 +55,8 @@ class Sink:
         """For ``OUT_READY`` and ``OUT_DATAGRAM``: as above, for writing."""
         raise NotImplementedError
 
-    def on_edge(self, readable, writable, has_ended):
-        """For ``watch_edges``: it has become readable or writable since; ``has_ended`` when the peer sends no more."""
+    def on_once(self, readable, writable):
+        """For ``watch_once``: it is readable or writable, or has failed or ended, which is both."""
         raise NotImplementedError
 
     def on_evicted(self):
@@ -121,10 +121,10 @@ class Driver:
     def unsend(self, sink):
         raise NotImplementedError
 
-    def watch_edges(self, sink):
-        """Call ``sink.on_edge()`` once for each time that the descriptor becomes readable or writable, now included.
+    def watch_once(self, sink, reading, writing):
+        """Call ``sink.on_once()`` once, when one of what is asked for comes true, or is true already.
 
-        Lasts until ``release()``, or until another of these methods is called for the sink.
+        After that the sink is still known, and nothing is watched for it. A call takes the place of the one before.
         """
         raise NotImplementedError
 

@@ -27,11 +27,8 @@ from cython.cimports.weft._core.sys.linux import (
     EAGAIN,
     EINTR,
     EPOLL_CTL_ADD,
-    EPOLLERR,
-    EPOLLHUP,
     EPOLLIN,
     EPOLLOUT,
-    EPOLLRDHUP,
     close,
     epoll_event,
     iovec,
@@ -196,12 +193,8 @@ class EpollDriver:
         # SAFETY: epoll watches something for it, so the table holds a reference.
         sink: Sink = cython.cast(Sink, self.watches[fd].sink)
         happened: uint32_t = event.events
-        if sink.is_edged:
-            return sink.on_edge(
-                happened & ~EPOLLOUT != 0,
-                happened & (EPOLLOUT | EPOLLERR | EPOLLHUP) != 0,
-                happened & (EPOLLRDHUP | EPOLLERR | EPOLLHUP) != 0,
-            )
+        if sink.is_once:
+            return sink.on_once(happened & ~EPOLLOUT != 0, happened & ~EPOLLIN != 0)
         # Errors and hang-ups come unasked; the read or write that follows says what they are.
         if sink.is_receiving and happened & ~EPOLLOUT:
             self.deliver_to(sink)
@@ -341,16 +334,6 @@ class EpollDriver:
                 self.update(sink)
             except BaseException:
                 sink.is_sending = False
-                raise
-        return 0
-
-    def watch_edges(self, sink):
-        if not sink.is_edged:
-            sink.is_edged = True
-            try:
-                self.update(sink)
-            except BaseException:
-                sink.is_edged = False
                 raise
         return 0
 

@@ -22,16 +22,13 @@ from cython.cimports.weft._core.sys.linux import (
     EPOLL_CTL_ADD,
     EPOLL_CTL_DEL,
     EPOLL_CTL_MOD,
-    EPOLLET,
     EPOLLIN,
+    EPOLLONESHOT,
     EPOLLOUT,
-    EPOLLRDHUP,
     weft_check_open,
     weft_epoll_ctl,
 )
 from cython.cimports.weft._core.sys.python import Py_DECREF, Py_INCREF, PyObject
-
-EDGES = cython.declare(uint32_t, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET)
 
 
 class EpollTable:
@@ -71,10 +68,10 @@ class EpollTable:
             return 0
         if known != cython.NULL:
             stale: Sink = cython.cast(Sink, known)  # SAFETY: in the table, so alive
-            if stale.is_transport() or not (sink.is_transport() or stale.is_edged):
+            if stale.is_transport() or not (sink.is_transport() or stale.is_once):
                 raise RuntimeError(f"file descriptor {fd} is already watched for {stale!r}")
             # A transport owns its descriptor, so whoever watched one of this number has closed it. And sock_* is done
-            # with what it watches for edges: only the memory of a socket that may long be closed is left of it.
+            # with what it watches once: only the memory of a socket that may long be closed is left of it.
             self.release(stale)
             stale.on_evicted()
             watch = cython.address(self.watches[fd])  # the destructor of a callback may have made the table grow
@@ -92,13 +89,18 @@ class EpollTable:
         watch: cython.pointer(Watch) = cython.address(self.watches[sink.fd])
         before: uint32_t = watch.events
         wanted: uint32_t = (EPOLLIN if sink.is_receiving else 0) | (EPOLLOUT if sink.is_sending else 0)
-        if sink.is_edged:
-            wanted = EDGES
         if wanted != before:
             self.control(sink.fd, watch, wanted)
             if sink.is_collectable:
                 self.hold(sink, before, wanted)
         return 0
+
+    def watch_once(self, sink, reading, writing):
+        self.register(sink)
+        sink.is_once = True
+        # Told each time, also what is told already: the kernel looks, and says at once what is so by now.
+        events: uint32_t = (EPOLLIN if reading else 0) | (EPOLLOUT if writing else 0) | EPOLLONESHOT
+        return self.control(sink.fd, cython.address(self.watches[sink.fd]), events)
 
     def hold(self, sink, before, now):
         """Own a reference to a collectable sink exactly while epoll watches something for it."""
@@ -153,7 +155,7 @@ class EpollTable:
         watch.generation += 1
         sink.is_receiving = False
         sink.is_sending = False
-        sink.is_edged = False
+        sink.is_once = False
         if sink.is_collectable:
             self.hold(sink, before, 0)
         else:

@@ -1,8 +1,9 @@
 """``loop.sock_*``: one operation on a socket that the caller owns, for those that run per packet.
 
-The system call is tried first, unless the last one took all that there was and nothing has come since; then the caller
-waits with the socket's ``Watcher``. The invariant: the call that succeeds is made *in the caller's own coroutine*, so a
-cancelled operation has taken no byte, datagram or connection with it. The mixin ``SocketCalls`` is part of the loop.
+The system call is tried first, unless the last one seems to have taken all that there was. Then the caller waits with
+the socket's ``Watcher``, where the kernel says at once if there is something after all. The invariant: the call that
+succeeds is made *in the caller's own coroutine*, so a cancelled operation has taken no byte, datagram or connection
+with it. The mixin ``SocketCalls`` is part of the loop.
 """
 
 try:
@@ -36,8 +37,9 @@ class SocketCalls:
                 except BlockingIOError:
                     pass
                 else:
-                    if watcher is not None and 0 < len(data) < nbytes:
-                        watcher.on_short_read()
+                    if watcher is not None:
+                        # Less than was asked for: there is hardly more now (epoll(7)).
+                        watcher.may_read = len(data) == nbytes
                     return data
             watcher = watcher_of(loop, sock)
             await watcher.until_readable()

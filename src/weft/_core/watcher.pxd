@@ -10,14 +10,10 @@ cdef class Watcher(Sink):
     cdef Handle writer
     cdef list readers
     cdef list writers
-    cdef object socket
-    cdef bint may_read
-    cdef bint may_write
-    cdef bint has_ended
-    cdef bint is_stream
+    cdef bint may_read  # whether trying to read makes more sense than asking the kernel first
 
     cdef int settle(self) except -1
-    cdef int on_short_read(self) except -1
+    cdef int wait(self) except -1
     cdef object until_readable(self)
     cdef object until_writable(self)
 

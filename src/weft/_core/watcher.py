@@ -1,21 +1,15 @@
 """Descriptors that the user owns and the loop only watches: ``add_reader``, ``add_writer``, and sockets of ``sock_*``.
 
-One ``Watcher`` per descriptor holds up to one handle for each direction, and the futures of those who wait for one. It
-is in one of two modes. With a handle, the driver watches exactly the directions that somebody wants, as long as they
-want them. A socket that nobody but ``sock_*`` has to do with is watched for *edges*: told to the kernel once, for as
-long as the socket lives, and ``may_read`` and ``may_write`` remember what the last edge said. The invariant: a watcher
-that says ``may_read`` is False has an edge to come when that changes. The mixin ``Watches`` is part of the event loop.
+One ``Watcher`` per descriptor holds up to one handle for each direction, and the futures of those who wait for one.
+With a handle, the driver watches exactly the directions that somebody wants, as long as they want them. A descriptor
+that only ``sock_*`` has to do with is watched once for each wait, and stays known in between. The mixin ``Watches`` is
+part of the event loop.
 """
-
-import weakref
-from socket import SOCK_STREAM
 
 import cython
 from cython.cimports.weft._core.driver import IN_READY, OUT_READY, Driver, Sink
 from cython.cimports.weft._core.handle import Handle, new_handle
 from cython.cimports.weft._core.scheduler import Scheduler
-
-STREAM = cython.declare(object, SOCK_STREAM)
 
 
 class Watcher(Sink):
@@ -37,43 +31,36 @@ class Watcher(Sink):
             self.settle()
         return 0 if self.writer is None else self.loop.run_now(self.writer)
 
-    def on_edge(self, readable, writable, has_ended):
-        self.has_ended = self.has_ended or has_ended
+    def on_once(self, readable, writable):
         if readable:
             self.may_read = True
             if self.readers is not None:
                 self.readers = wake_all(self.readers)
-        if writable:
-            self.may_write = True
-            if self.writers is not None:
-                self.writers = wake_all(self.writers)
-        return 0
-
-    def on_short_read(self):
-        """Less came than was asked for: there is no more now. What ends a stream may have come with the last edge."""
-        if self.is_edged and self.is_stream and not self.has_ended:
-            self.may_read = False
+        if writable and self.writers is not None:
+            self.writers = wake_all(self.writers)
+        if self.readers is not None or self.writers is not None:
+            self.wait()
         return 0
 
     def until_readable(self):
-        """A future for the moment when it is readable again; a read has just said that it is not."""
+        """A future for the moment when it is readable."""
         future: object = self.loop.create_future()
         self.readers = [future] if self.readers is None else [*self.readers, future]
-        if self.is_edged:
-            self.may_read = False
-        else:
-            self.settle()
+        self.wait()
         return future
 
     def until_writable(self):
         """The same for writing."""
         future: object = self.loop.create_future()
         self.writers = [future] if self.writers is None else [*self.writers, future]
-        if self.is_edged:
-            self.may_write = False
-        else:
-            self.settle()
+        self.wait()
         return future
+
+    def wait(self):
+        """Make the driver wake those who wait."""
+        if self.reader is not None or self.writer is not None:
+            return self.settle()
+        return self.loop._driver.watch_once(self, self.readers is not None, self.writers is not None)
 
     def on_evicted(self):
         if self.readers is not None:
@@ -94,9 +81,7 @@ class Watcher(Sink):
         writing: cython.bint = self.writer is not None or self.writers is not None
         if not reading and not writing:
             return driver.release(self)
-        if self.is_edged:
-            self.is_edged = False
-            self.may_read = self.may_write = True
+        self.is_once = False
         if reading:
             driver.receive(self)
         else:
@@ -211,7 +196,7 @@ def new_watcher(loop, fd):
     watcher.fd = fd
     watcher.incoming = IN_READY
     watcher.outgoing = OUT_READY
-    watcher.may_read = watcher.may_write = True
+    watcher.may_read = True
     return watcher
 
 
@@ -221,31 +206,21 @@ def known_watcher(loop, sock):
     sink: Sink = loop._driver.sink_of(number)
     if not isinstance(sink, Watcher):
         return None
-    watcher: Watcher = sink
-    if watcher.is_edged and watcher.socket() is not sock:
-        # The socket of that number was closed, and the kernel has forgotten it.
-        loop._driver.release(watcher)
-        watcher.on_evicted()
-        return None
-    return watcher
+    return sink
 
 
 def watcher_of(loop, sock):
-    """The watcher to wait with; watches for edges where the socket is nobody else's."""
+    """The watcher to wait with."""
     loop.check()
-    watcher: Watcher = known_watcher(loop, sock)
-    if watcher is not None:
-        return watcher
+    known: Watcher = known_watcher(loop, sock)
+    if known is not None:
+        return known
     number: cython.int = fileno(sock)
     owner: Sink = loop._driver.sink_of(number)
     if owner is not None:
         # Both would steal each other's bytes.
         raise RuntimeError(f"File descriptor {number} is used by transport {owner!r}")
-    watcher = new_watcher(loop, number)
-    watcher.socket = weakref.ref(sock)
-    watcher.is_stream = sock.type == STREAM
-    loop._driver.watch_edges(watcher)
-    return watcher
+    return new_watcher(loop, number)
 
 
 @cython.cfunc

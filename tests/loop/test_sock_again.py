@@ -50,7 +50,7 @@ class TestReading:
 
     @pytest.mark.parametrize("how", ["close", "shutdown"])
     def test_data_and_end_at_once(self, loop: asyncio.AbstractEventLoop, how: str) -> None:
-        """The last edge brings both: a short read must not hide that the end has come with it."""
+        """A short read must not hide that the end has come with it."""
         with pair() as (ours, theirs):
             task = waiting(loop, loop.sock_recv(ours, 100))
             theirs.send(b"last")
