@@ -12,13 +12,13 @@ from functools import partial
 from typing import Any
 
 
-async def divide(a: int, b: int) -> int:
+async def divide(a: float, b: float) -> float:
     """Ends well or badly."""
     await asyncio.sleep(0)
-    return a // b
+    return a / b
 
 
-def report(name: str, task: asyncio.Task[int]) -> None:
+def report(name: str, task: asyncio.Task[float]) -> None:
     """The three ways in which a task ends, asked for in an order that never raises."""
     if task.cancelled():
         print(f"{name}: was cancelled")
@@ -28,12 +28,12 @@ def report(name: str, task: asyncio.Task[int]) -> None:
         print(f"{name}: returned {task.result()}")
 
 
-def broken(task: asyncio.Task[int]) -> None:
+def broken(task: asyncio.Task[float]) -> None:
     """A callback with a mistake in it."""
     raise LookupError("a mistake in a callback")
 
 
-def never(task: asyncio.Task[int]) -> None:
+def never(task: asyncio.Task[float]) -> None:
     """Is removed before it could be called."""
     print("never: was called all the same")
 

@@ -136,18 +136,21 @@ class TestTaskStates:
 class TestDoneCallbacks:
     def test_each_end_is_told(self, run: Run) -> None:
         lines = run("done_callbacks")
-        assert {"good: returned 3", "stopped: was cancelled"} < set(lines)
+        assert {"good: returned 3.0", "stopped: was cancelled"} < set(lines)
 
     def test_a_broken_callback_stops_nobody(self, run: Run) -> None:
         lines = run("done_callbacks")
         place = lines.index("exception handler: LookupError('a mistake in a callback')")
-        assert lines[place - 1 : place + 2 : 2] == ["good: returned 3", "good: the last callback, after the broken one"]
+        assert lines[place - 1 : place + 2 : 2] == [
+            "good: returned 3.0",
+            "good: the last callback, after the broken one",
+        ]
 
     def test_removed_and_late(self, run: Run) -> None:
         lines = run("done_callbacks")
         assert lines[0] == "removed 1 callback"
         assert not any(line.startswith("never") for line in lines)
-        assert lines[-2:] == ["late: added to a task that is done", "late: returned 3"]
+        assert lines[-2:] == ["late: added to a task that is done", "late: returned 3.0"]
 
 
 class TestSleepers:
