@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.kit import INTERRUPTED, SHORT, WOULD_BLOCK, Verdict, rules, run_workload
+from tests.core.kit import run_script
+from tests.faults.kit import INTERRUPTED, SHORT, WOULD_BLOCK, Verdict, preloaded, rules, run_workload
 
 pytestmark = pytest.mark.weft_only
 
@@ -85,3 +86,45 @@ class TestErrors:
 
     def test_of_connecting(self, shim: Path) -> None:
         told(run_workload(shim, "weft", rules(errno.EHOSTUNREACH, 3, "connect"), *CONNECTIONS))
+
+
+# The moment is chosen: in the flush of a transport that is not being read from, or at the start of one.
+UNWATCHED = """
+    import asyncio, ctypes, errno, socket, sys, weft
+    when = sys.argv[1]
+    shim = ctypes.CDLL(None)
+
+    class Log(asyncio.Protocol):
+        def __init__(self):
+            self.lost = asyncio.get_running_loop().create_future()
+        def connection_lost(self, exc):
+            self.lost.set_result(exc)
+
+    def fail():
+        assert shim.faults_plan(b"epoll_ctl:%d:1:1" % errno.ENOMEM, ctypes.c_uint64(1)) == 1
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        ours, peer = socket.socketpair()
+        ours.setblocking(False)
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        if when == "start":
+            fail()
+        transport, log = await loop.create_connection(Log, sock=ours)
+        if when == "flush":
+            transport.pause_reading()
+            fail()
+            transport.write(b"x" * 15_000)
+        async with asyncio.timeout(20):
+            error = await log.lost
+        assert error.errno == errno.ENOMEM, error
+        assert shim.faults_struck(0) == 1
+        peer.close()
+
+    weft.run(main())
+"""
+
+
+@pytest.mark.parametrize("when", ["start", "flush"])
+def test_a_connection_that_cannot_be_watched_is_lost(shim: Path, when: str) -> None:
+    run_script(UNWATCHED, when, env=preloaded(shim))
