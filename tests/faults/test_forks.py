@@ -10,12 +10,28 @@ pytestmark = pytest.mark.weft_only
 
 FLAGS = ("-W", "ignore::DeprecationWarning")
 
-# The parent serves, holds three connections with something written that has not left yet, and forks. Afterwards every
-# echo must be whole, with nothing of the child's in it, and the server must accept as before.
+# The parent serves, has written something to three clients that has not left yet, and forks. Afterwards each must get
+# it once, with nothing of the child's in it, and the server must accept as before. The clients are plain sockets, so
+# that no loop in the child can read what the child has sent.
 PROGRAM = """
-    import asyncio, logging, multiprocessing, os, signal, sys, time, traceback, weft
+    import asyncio, logging, multiprocessing, os, signal, socket, sys, time, traceback, weft
     how = sys.argv[1]
     logging.disable(logging.CRITICAL)
+
+    made = []
+
+    class Echo(asyncio.Protocol):
+        def connection_made(self, transport):
+            self.transport = transport
+            made.append(transport)
+        def data_received(self, data):
+            self.transport.write(data)
+
+    def receive(client):
+        data = client.recv(100)
+        while len(data) < 16:
+            data += client.recv(100)
+        return data
 
     async def echo(reader, writer):
         while data := await reader.read(1000):
@@ -36,7 +52,7 @@ PROGRAM = """
         assert await loop.run_in_executor(None, int, "7") == 7
         server.close()
 
-    def behave(loop, server, connections):
+    def behave(loop, server):
         if how == "sys.exit":
             sys.exit(3)
         elif how == "raise":
@@ -44,13 +60,12 @@ PROGRAM = """
         elif how == "return":
             return
         elif how == "close what it has inherited":
-            for _, writer in connections:
-                writer.write(b"")
-                writer.close()
+            for transport in made:
+                transport.close()
             server.close()
         elif how == "abort what it has inherited":
-            for _, writer in connections:
-                writer.transport.abort()
+            for transport in made:
+                transport.abort()
         elif how == "wake the loop":
             loop.call_soon_threadsafe(os._exit, 9)
         elif how == "close the loop":
@@ -76,7 +91,7 @@ PROGRAM = """
         weft.run(fresh())
         sys.exit(3)
 
-    async def fork(loop, server, connections):
+    async def fork(loop, server):
         if how == "multiprocessing":
             process = multiprocessing.get_context("fork").Process(target=target)
             process.start()
@@ -87,7 +102,7 @@ PROGRAM = """
         pid = os.fork()
         if pid == 0:
             os.close(2)
-            behave(loop, server, connections)
+            behave(loop, server)
             return None
         _, status = await loop.run_in_executor(None, os.waitpid, pid, 0)
         return os.waitstatus_to_exitcode(status)
@@ -96,23 +111,24 @@ PROGRAM = """
         loop = asyncio.get_running_loop()
         wrong, stop = [], asyncio.Event()
         loop.add_signal_handler(signal.SIGUSR1, wrong.append, "the parent got the child's signal")
-        server = await asyncio.start_server(echo, "127.0.0.1", 0)
+        server = await loop.create_server(Echo, "127.0.0.1", 0)
         address = server.sockets[0].getsockname()
-        connections = [await asyncio.open_connection(*address) for _ in range(3)]
+        clients = [socket.create_connection(address, timeout=20) for _ in range(3)]
         waiting = asyncio.create_task(stop.wait())
-        await asyncio.sleep(0.01)
-        for number, (_, writer) in enumerate(connections):
-            writer.write(b"%d before, " % number)
-        code = await fork(loop, server, connections)
+        while len(made) < 3:
+            await asyncio.sleep(0)
+        for transport in made:
+            transport.write(b"before it, ")
+        code = await fork(loop, server)
         if code is None:
             return  # the child goes its way
-        for number, (reader, writer) in enumerate(connections):
-            writer.write(b"after")
-            assert await reader.readexactly(15) == b"%d before, after" % number
-            writer.write_eof()
-            assert await reader.read() == b"", "the child has sent something, too"
-            writer.close()
-            await writer.wait_closed()
+        for client, transport in zip(clients, list(made)):
+            client.sendall(b"after")
+            got = await loop.run_in_executor(None, receive, client)
+            assert got == b"before it, after", got
+            transport.close()
+            assert await loop.run_in_executor(None, client.recv, 100) == b""
+            client.close()
         reader, writer = await asyncio.open_connection(*address)
         writer.write(b"new")
         assert await reader.readexactly(3) == b"new"
