@@ -107,8 +107,8 @@ async def serve_sockets() -> Address:
     return {"port": listener.getsockname()[1]}
 
 
-# Processor time comes first, and is what the aims are about: while a server is saturated the rate is its reciprocal, and
-# where it is not, or another guest has the machine, the rate is the machine's.
+# Processor time comes first, and is what the aims are about: while a server is saturated the rate is its reciprocal,
+# and where it is not, or another guest has the machine, the rate is the machine's.
 METRICS = (
     Metric("cpu_us", "server CPU µs/message"),
     Metric("rate", "messages/s", more_is_better=True, compared=True),
