@@ -71,6 +71,7 @@ class Reporter(unittest.TestResult):
 
     def stopTest(self, test: unittest.TestCase) -> None:
         super().stopTest(test)
+        self._started = None
         self.send(
             event="end",
             id=short_id(test, self._package),
@@ -99,7 +100,7 @@ class Reporter(unittest.TestResult):
         self._note("failed", self._text(err), test)
 
     def addSkip(self, test: unittest.TestCase, reason: str) -> None:
-        if self._started is not test:
+        if self._started is None:
             self.startTest(test)  # 3.12.1 does not say so of what a decorator skips
         self._note("skipped", reason, test)
 
