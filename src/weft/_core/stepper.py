@@ -299,7 +299,12 @@ class TaskScheduler(Scheduler):
             self.current = task
             self.is_in_task = task is not None
             if CURRENT_TASKS is None:
-                SWAP_CURRENT_TASK(self, task)
+                try:
+                    SWAP_CURRENT_TASK(self, task)
+                except RuntimeError:
+                    if task is not None:
+                        raise
+                    # In a forked child no loop runs, as asyncio has it, and a task that unwinds there is left by that.
             elif task is None:
                 CURRENT_TASKS.pop(self, None)
             else:
