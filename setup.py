@@ -1,4 +1,4 @@
-"""Builds the compiled core: every ``src/weft/_core/*.py`` that has a ``.pxd`` beside it becomes one extension module.
+"""Builds what is compiled: every ``.py`` under ``src/weft`` that has a ``.pxd`` beside it becomes one extension module.
 
 Everything else about the package stands in ``pyproject.toml``.
 """
@@ -13,7 +13,8 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).parent
-CORE = Path("src/weft/_core")
+SOURCE = Path("src")
+CORE = SOURCE / "weft" / "_core"
 JOBS = int(os.environ.get("WEFT_BUILD_JOBS") or os.cpu_count() or 1)
 
 DIRECTIVES = {
@@ -36,16 +37,16 @@ class ParallelBuild(build_ext):
 
 
 def extensions() -> list[Extension]:
-    """One extension for each module of the core that has a ``.pxd`` beside it."""
+    """One extension for each module that has a ``.pxd`` beside it."""
     headers = [str(path) for path in CORE.glob("sys/*.h")]
     modules = []
-    for pxd in sorted((ROOT / CORE).glob("*.pxd")):
-        source = CORE / f"{pxd.stem}.py"
+    for pxd in sorted((ROOT / SOURCE).rglob("*.pxd")):
+        source = pxd.with_suffix(".py").relative_to(ROOT)
         if not (ROOT / source).exists():
             continue  # declarations only
         modules.append(
             Extension(
-                f"weft._core.{pxd.stem}",
+                ".".join(source.relative_to(SOURCE).with_suffix("").parts),
                 [str(source)],
                 include_dirs=[str(CORE / "sys")],
                 depends=headers,

@@ -1,6 +1,6 @@
 """Compiles the core in place and installs weft, editable, into the environment whose Python runs this file.
 
-Owns the ``.so`` files under ``src/weft/_core`` that carry this Python's ABI tag. Its invariant: an extension is
+Owns the ``.so`` files under ``src/weft`` that carry this Python's ABI tag. Its invariant: an extension is
 replaced by renaming a finished file over it, never by writing into it, because a running process may have it mapped.
 Nothing is compiled unless a ``.py``, ``.pxd`` or ``.h`` of the core, or how it is built, has changed.
 Called by the Makefile before every chore that runs weft.
@@ -21,7 +21,6 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE = ROOT / "src"
-CORE = SOURCE / "weft" / "_core"
 SUFFIX = sysconfig.get_config_var("EXT_SUFFIX")
 STAMP = ROOT / "build" / f"compiled{SUFFIX}.stamp"
 INSTALLED = Path(sys.prefix) / ".weft.installed"
@@ -40,14 +39,14 @@ def digest(paths: list[Path]) -> str:
 
 def core_sources() -> list[Path]:
     """What the extensions are made from."""
-    found = [path for pattern in ("*.py", "*.pxd", "*.h") for path in CORE.rglob(pattern)]
-    return sorted(found)
+    found = [path for pattern in ("*.pxd", "*.h") for path in SOURCE.rglob(pattern)]
+    return sorted([*found, *(path.with_suffix(".py") for path in found if path.with_suffix(".py").exists())])
 
 
 def expected() -> list[Path]:
     """The extensions that should stand in the source tree: setup.py's rule, a ``.py`` with a ``.pxd`` beside it."""
     return [
-        path.with_name(path.stem + SUFFIX) for path in sorted(CORE.glob("*.pxd")) if path.with_suffix(".py").exists()
+        path.with_name(path.stem + SUFFIX) for path in sorted(SOURCE.rglob("*.pxd")) if path.with_suffix(".py").exists()
     ]
 
 
@@ -88,7 +87,7 @@ def compile_core() -> None:
     for final in finals:
         place(BUILD_LIB / final.relative_to(SOURCE), final)
     # A module that is gone must not be imported from what was compiled of it.
-    for orphan in set(CORE.glob(f"*{SUFFIX}")) - set(finals):
+    for orphan in set((SOURCE / "weft").rglob(f"*{SUFFIX}")) - set(finals):
         orphan.unlink()
     STAMP.write_text(wanted)
 

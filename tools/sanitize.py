@@ -101,7 +101,7 @@ def check_the_watch() -> None:
     subprocess.run([sys.executable, "-c", MISTAKE], env=environment(), capture_output=True, check=False)
     if not any("heap-use-after-free" in path.read_text(errors="replace") for path in LOGS.iterdir()):
         sys.exit("sanitize: the sanitizer does not notice a mistake made on purpose: does LD_PRELOAD work here?")
-    extensions = list((TREE / "src" / "weft" / "_core").glob("*.so"))
+    extensions = list((TREE / "src" / "weft").rglob("*.so"))
     bare = [path.name for path in extensions if b"__asan_report" not in path.read_bytes()]
     if bare or not extensions:
         sys.exit(f"sanitize: not compiled to be watched: {bare or 'anything'}")
