@@ -1,0 +1,28 @@
+cimport cython
+from weft.http._wire.incoming cimport Incoming
+from weft.http._wire.parser cimport ResponseParser
+
+@cython.final
+cdef class H1Connection:
+    cdef readonly object loop
+    cdef readonly object transport
+    cdef object transport_write
+    cdef ResponseParser parser
+    cdef Incoming incoming
+    cdef public object on_change
+    cdef public object bucket
+    cdef readonly bint is_open
+    cdef readonly int uses
+    cdef bint is_lost
+    cdef bint has_answered
+    cdef bint is_reading_paused
+    cdef object upload
+    cdef object drain_waiter
+    cdef object drain_timer
+    cdef object __weakref__
+
+    cdef int complete(self, bint has_surplus) except -1
+    cdef int switch(self, bytes rest) except -1
+    cdef int broken(self, object error) except -1
+    cdef int stop_upload(self) except -1
+    cdef int shut(self) except -1

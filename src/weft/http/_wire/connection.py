@@ -1,0 +1,252 @@
+"""One HTTP/1.1 connection: the protocol between a transport and the responses it brings.
+
+Owns its transport and, while one is under way, the exchange on it: one at a time, no pipelining. Its invariants: a
+connection from which anything unexpected came (bytes that no request asked for, a response that cannot be parsed, a
+body that nobody read to its end) is closed and never used again; and whoever waits for an exchange is told how it
+ended, once. ``on_change(connection)`` is called when it has become free, and when it has closed: the pool listens.
+
+The pool calls ``exchange``; the transport calls the protocol's methods; ``Incoming`` calls ``pause``, ``resume`` and
+``abandon`` for its reader.
+"""
+
+import cython
+from cython.cimports.weft.http._wire.incoming import RECEIVING, Incoming
+from cython.cimports.weft.http._wire.parser import DONE, LENGTH, SWITCHED, ResponseParser
+
+from weft.http.errors import IncompleteBodyError, PeerClosedError, PeerProtocolError, SendError
+from weft.http.tunnel import Tunnel
+from weft.http.upload import send_body
+
+# A body that is not wanted any more is read to its end if it is not longer than this (bytes) and comes soon (seconds):
+# a new connection costs more.
+MOST_DRAINED = cython.declare(cython.longlong, 64 * 1024)
+DRAIN_TIME = cython.declare(object, 1.0)
+
+
+class H1Connection:
+    """One connection. Made by the pool, and given its transport by ``connection_made``.
+
+    Args:
+        loop: the event loop.
+        on_change: called with the connection when it has become free, and when it has closed.
+    """
+
+    def __init__(self, loop, on_change=None):
+        self.loop = loop
+        self.on_change = on_change
+        self.parser = ResponseParser()
+
+    def __repr__(self):
+        state = "closed" if not self.is_open else "idle" if self.incoming is None else "busy"
+        return f"<weft.http.H1Connection {state} uses={self.uses} {self.transport!r}>"
+
+    is_multiplexed = False
+
+    @property
+    def room(self):
+        """How many exchanges it takes now: 1 or 0."""
+        return 1 if self.is_open and self.incoming is None else 0
+
+    # -- for the pool --------------------------------------------------------------------------------------------------
+
+    def exchange(self, request, incoming: Incoming):
+        """Send ``request``; what comes back goes to ``incoming``."""
+        if self.incoming is not None or not self.is_open:
+            raise RuntimeError(f"{self!r} takes no request now")
+        self.incoming = incoming
+        incoming.source = self
+        self.uses += 1
+        self.has_answered = False
+        method: str = request.method
+        self.parser.start(incoming, method == "HEAD", request.may_switch, method == "CONNECT")
+        self.transport_write(request.wire)
+        if request.streams_body:
+            self.upload = self.loop.create_task(send_body(self, request, incoming))
+
+    def close(self):
+        """Close the connection when what was written has left."""
+        self.shut()
+
+    def abort(self):
+        """Close the connection at once."""
+        self.is_open = False
+        if self.transport is not None:
+            self.transport.abort()
+
+    def shut(self):
+        self.is_open = False
+        if self.transport is not None:
+            self.transport.close()
+        return 0
+
+    # -- for the transport ---------------------------------------------------------------------------------------------
+
+    def connection_made(self, transport):
+        self.transport = transport
+        self.transport_write = transport.write
+        self.is_open = True
+
+    def data_received(self, data: bytes):
+        incoming: Incoming = self.incoming
+        if incoming is None:
+            # Nobody asked: what it is must not become the answer to the next request.
+            if self.is_open:
+                self.abort()
+            return
+        self.has_answered = True
+        try:
+            taken: cython.Py_ssize_t = self.parser.feed(data)
+        except PeerProtocolError as error:
+            self.broken(error)
+            return
+        if self.parser.step == SWITCHED:
+            self.switch(data[taken:])
+        elif self.parser.step == DONE:
+            self.complete(taken < len(data))
+        elif incoming.progress == RECEIVING and not incoming.is_begun:
+            incoming.streams()
+
+    def eof_received(self):
+        incoming: Incoming = self.incoming
+        if incoming is not None and self.parser.end():
+            self.complete(True)
+        return False
+
+    def connection_lost(self, error):
+        self.is_open = False
+        self.is_lost = True
+        incoming: Incoming = self.incoming
+        if incoming is not None:
+            if error is None and self.parser.end():
+                self.complete(True)
+            else:
+                self.broken(self.loss(error, incoming))
+        if self.drain_waiter is not None and not self.drain_waiter.done():
+            self.drain_waiter.set_result(None)
+        self.transport_write = None
+        if self.on_change is not None:
+            self.on_change(self)
+
+    def pause_writing(self):
+        if self.drain_waiter is None:
+            self.drain_waiter = self.loop.create_future()
+
+    def resume_writing(self):
+        waiter = self.drain_waiter
+        self.drain_waiter = None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    # -- for the reader of the response, and for its time limits -------------------------------------------------------
+
+    def pause(self):
+        """Read no more for now."""
+        if not self.is_reading_paused and not self.is_lost:
+            self.is_reading_paused = True
+            self.transport.pause_reading()
+
+    def resume(self):
+        """Read on."""
+        if self.is_reading_paused and not self.is_lost:
+            self.is_reading_paused = False
+            self.transport.resume_reading()
+
+    def abandon(self):
+        """Nobody wants the rest of the response."""
+        if self.incoming is None:
+            return
+        if self.parser.step == LENGTH and self.parser.left <= MOST_DRAINED and self.upload is None and self.is_open:
+            self.resume()
+            self.drain_timer = self.loop.call_later(DRAIN_TIME, self.abort)
+        else:
+            self.stop_upload()
+            self.abort()
+
+    # -- for the sending of a body -------------------------------------------------------------------------------------
+
+    def write(self, data):
+        """Send ``data``, a piece of a body."""
+        if self.transport_write is not None:
+            self.transport_write(data)
+
+    def drained(self):
+        """A future to await before more is written, or None."""
+        return self.drain_waiter
+
+    def upload_failed(self, incoming: Incoming, error):
+        """The request's body ended with ``error``: the request cannot be completed."""
+        if self.incoming is incoming:
+            incoming.fail(error)
+            self.upload = None
+            self.abort()
+
+    def upload_done(self):
+        """The request's body is sent."""
+        self.upload = None
+
+    # -- the ends of an exchange ---------------------------------------------------------------------------------------
+
+    def complete(self, has_surplus):
+        """The response is complete."""
+        incoming: Incoming = self.incoming
+        self.incoming = None
+        if self.drain_timer is not None:
+            self.drain_timer.cancel()
+            self.drain_timer = None
+        was_uploading: cython.bint = self.upload is not None
+        self.stop_upload()
+        incoming.finish()
+        if has_surplus or was_uploading or not self.parser.is_reusable:
+            self.shut()
+        else:
+            if self.is_reading_paused:
+                self.resume()
+            if self.is_open and self.on_change is not None:
+                self.on_change(self)
+        return 0
+
+    def switch(self, rest):
+        """The connection is not HTTP's any more: it becomes a tunnel, and ends with it."""
+        incoming: Incoming = self.incoming
+        self.incoming = None
+        self.is_open = False
+        self.stop_upload()
+        tunnel = Tunnel(self.loop, self.transport, rest, self.connection_lost)
+        self.transport.set_protocol(tunnel)
+        incoming.answer_tunnel(tunnel)
+        return 0
+
+    def broken(self, error):
+        """The exchange under way has failed."""
+        incoming: Incoming = self.incoming
+        self.incoming = None
+        if self.drain_timer is not None:
+            self.drain_timer.cancel()
+            self.drain_timer = None
+        self.stop_upload()
+        incoming.fail(error)
+        if not self.is_lost:
+            self.abort()
+        return 0
+
+    def loss(self, error, incoming):
+        """What the loss of the connection means to the exchange."""
+        url = incoming.request.url
+        if not self.has_answered:
+            if error is None or isinstance(error, ConnectionResetError):
+                found = PeerClosedError(url=url)
+            else:
+                found = SendError(f"{SendError.message}: {error}", url=url)
+            found.was_reused = self.uses > 1
+        elif incoming.was_answered:
+            found = IncompleteBodyError(url=url)
+        else:
+            found = IncompleteBodyError("the connection ended in the middle of the response's head", url=url)
+        found.__cause__ = error
+        return found
+
+    def stop_upload(self):
+        if self.upload is not None:
+            self.upload.cancel()
+            self.upload = None
+        return 0

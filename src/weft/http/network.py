@@ -1,0 +1,271 @@
+"""The transport that goes over the network: pool, dialling, and the exchange on a connection.
+
+Owns a client's connections, from the dial to the close. Its invariants: every connection is in the pool's count from
+the moment its dial begins; an exchange that did not end well closes its connection; and a request is repeated here only
+if the server surely did not process it, or if it is idempotent and hit a connection that had died while idle.
+Called by the client; everything here belongs to one loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from weft.http._wire.connection import H1Connection
+from weft.http._wire.deadlines import Deadlines
+from weft.http._wire.incoming import Incoming
+from weft.http.dial import Dialer, Route
+from weft.http.errors import (
+    ClientClosedError,
+    ConnectError,
+    ConnectTimeoutError,
+    HTTPError,
+    PoolTimeoutError,
+    TotalTimeoutError,
+)
+from weft.http.options import Limits
+from weft.http.pool import Bucket, Pool, Waiter
+from weft.http.request import Request
+from weft.http.transport import Transport
+
+__all__ = ["NetworkTransport"]
+
+INFINITY = float("inf")
+
+
+class Chooser(asyncio.Protocol):
+    """Waits for the end of a TLS handshake, and becomes what was agreed in it (ALPN, RFC 7301)."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self.chosen: Any = None
+
+    def connection_made(self, transport: Any) -> None:
+        secure = transport.get_extra_info("ssl_object")
+        if secure is not None and secure.selected_alpn_protocol() == "h2":
+            from weft.http.h2 import H2Connection
+
+            self.chosen = H2Connection(self._loop)
+        else:
+            self.chosen = H1Connection(self._loop)
+        transport.set_protocol(self.chosen)
+        self.chosen.connection_made(transport)
+
+
+class NetworkTransport(Transport):
+    """Connections over the network.
+
+    Args:
+        loop: the event loop that all of it belongs to.
+        dialer: makes connections.
+        limits: how many there may be.
+        route_of: by which way a request goes.
+    """
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, dialer: Dialer, limits: Limits, route_of: Callable[[Request], Route]
+    ) -> None:
+        self._loop = loop
+        self._dialer = dialer
+        self._route_of = route_of
+        self._keepalive = limits.keepalive
+        self.pool = Pool(limits, self._start_dial)
+        self._deadlines = Deadlines(loop)
+        self._dials: set[asyncio.Task[None]] = set()
+        self._is_closed = False
+        self._sweeper: asyncio.TimerHandle | None = None
+        self._unused: dict[Any, int] = {}  # idle connections, and how often they had been used at the last sweep
+
+    async def send(self, request: Request, total: float = INFINITY) -> Incoming:
+        """See :meth:`Transport.send`."""
+        bucket = request.bucket
+        if bucket is None:
+            bucket = self._locate(request)
+        connection = bucket.take()
+        if connection is None:
+            connection, total = await self._wait(bucket, request, total)
+        incoming = Incoming(request, self._loop, self._deadlines, total)
+        try:
+            connection.exchange(request, incoming)
+            await incoming.changed()
+        except BaseException:
+            incoming.release()
+            raise
+        if incoming.was_answered:
+            return incoming
+        error = incoming.error
+        assert error is not None
+        if may_repeat(error, request):
+            return await self._repeat(request, total)
+        raise error
+
+    async def _repeat(self, request: Request, total: float) -> Incoming:
+        """Once more, on a connection of its own making if the idle ones are of the same age as the one that was dead."""
+        for connection in list(request.bucket.idle):
+            self.pool.discard(connection)
+        return await self.send(request, total)
+
+    def _locate(self, request: Request) -> Bucket:
+        if self._is_closed:
+            raise ClientClosedError(url=request.url)
+        route = self._route_of(request)
+        request.route = route
+        request.bucket = bucket = self.pool.bucket(route, None if self._dialer.may_speak_h2(route) else False)
+        return bucket
+
+    # -- getting a connection
+
+    async def _wait(self, bucket: Bucket, request: Request, total: float) -> tuple[Any, float]:
+        """Wait for a connection; returns it, and the time limit put off by the wait for a free one."""
+        if self._is_closed:
+            raise ClientClosedError(url=request.url)
+        if self._sweeper is None and self._keepalive is not None:
+            self._sweeper = self._loop.call_later(max(self._keepalive / 2, 0.01), self._sweep)
+        again = False
+        while True:
+            attempt = Attempt(self._loop, bucket, request, total)
+            self.pool.wait(attempt.waiter, first=again)
+            try:
+                connection = await attempt.waiter.future
+            except ConnectError as error:
+                raise located(error, request) from error.__cause__
+            finally:
+                attempt.end()
+                if not attempt.is_served():
+                    self.pool.leave(attempt.waiter)
+            total = attempt.total
+            if connection.room:
+                return connection, total
+            again = True
+
+    def _start_dial(self, bucket: Bucket, waiter: Waiter) -> None:
+        limit = waiter.request.timeout.connect
+        task = self._loop.create_task(self._make_connection(bucket, limit))
+        self._dials.add(task)
+        task.add_done_callback(self._dials.discard)
+
+    async def _make_connection(self, bucket: Bucket, limit: float | None) -> None:
+        connection: Any = None
+        error: BaseException | None = None
+        route: Any = bucket.key
+        try:
+            async with asyncio.timeout(limit):
+                if route.is_secure:
+                    _, chooser = await self._dialer.dial(route, lambda: Chooser(self._loop))
+                    connection = chooser.chosen
+                else:
+                    _, connection = await self._dialer.dial(route, lambda: H1Connection(self._loop))
+        except TimeoutError:
+            error = ConnectTimeoutError(f"no connection to {route} within {limit} s")
+        except Exception as caught:
+            error = caught
+        finally:
+            if connection is not None and not self._is_closed:
+                connection.on_change = self.pool.changed
+                self.pool.add(bucket, connection)
+            else:
+                if connection is not None:
+                    connection.abort()
+                self.pool.dial_failed(bucket, error)
+
+    # -- the end
+
+    def _sweep(self) -> None:
+        """Close what has been idle since the sweep before the last."""
+        self._sweeper = None
+        if self._is_closed or self._keepalive is None:
+            return
+        unused = {}
+        for connection in self.pool.idle():
+            mark = connection.uses * 2
+            had = self._unused.get(connection)
+            if had is None or had // 2 != connection.uses:
+                unused[connection] = mark
+            elif had == mark:
+                unused[connection] = mark + 1
+            else:
+                self.pool.discard(connection)
+        self._unused = unused
+        if self.pool.count:
+            self._sweeper = self._loop.call_later(max(self._keepalive / 2, 0.01), self._sweep)
+
+    async def aclose(self) -> None:
+        """Close every connection; requests under way fail."""
+        self._is_closed = True
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        for waiter in self.pool.waiters():
+            if not waiter.future.done():
+                waiter.future.set_exception(ClientClosedError(url=waiter.request.url))
+        for task in self._dials:
+            task.cancel()
+        if self._dials:
+            await asyncio.wait(set(self._dials))
+        self.pool.close()
+        self._unused.clear()
+        self._deadlines.close()
+        # The transports close their descriptors in callbacks that are scheduled now.
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+
+
+class Attempt:
+    """One wait for a connection, with its time limits.
+
+    While nothing is being done for the waiter it is a wait for a free connection, which has a limit of its own and is
+    added to the limit on the whole. From the dial on, that limit counts.
+    """
+
+    __slots__ = ("_began", "_loop", "_request", "_timer", "total", "waiter")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, bucket: Bucket, request: Request, total: float) -> None:
+        self._loop = loop
+        self._request = request
+        self.total = total
+        self._began = loop.time()
+        self.waiter = Waiter(bucket, loop.create_future(), request, self._on_dial)
+        limit = request.timeout.pool
+        self._timer = None if limit is None else loop.call_later(limit, self._expire, PoolTimeoutError)
+
+    def _on_dial(self) -> None:
+        """The wait for a free connection is over."""
+        self.end()
+        self.total += self._loop.time() - self._began
+        self._began = INFINITY
+        if self.total < INFINITY:
+            self._timer = self._loop.call_at(self.total, self._expire, TotalTimeoutError)
+
+    def _expire(self, kind: type[HTTPError]) -> None:
+        if not self.waiter.future.done():
+            self.waiter.future.set_exception(kind(url=self._request.url))
+
+    def is_served(self) -> bool:
+        """Whether a connection came and is used."""
+        future = self.waiter.future
+        return future.done() and not future.cancelled() and future.exception() is None
+
+    def end(self) -> None:
+        """The wait is over."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._began < INFINITY and self.waiter.future.done():
+            self.total += self._loop.time() - self._began
+            self._began = INFINITY
+
+
+def may_repeat(error: BaseException, request: Request) -> bool:
+    """Whether ``request`` may be sent once more at once, on another connection."""
+    if getattr(error, "unprocessed", False):
+        return request.is_replayable
+    return getattr(error, "was_reused", False) and request.is_idempotent and request.is_replayable
+
+
+def located(error: Any, request: Request) -> HTTPError:
+    """A failure to connect, as that of this request."""
+    if error.url is not None:
+        found: HTTPError = error
+        return found
+    found = type(error)(str(error), url=request.url)
+    return found

@@ -1,0 +1,141 @@
+"""A request as it will be sent.
+
+Owns the method, the URL, the headers and the body, and their bytes for HTTP/1.1 (RFC 9112), which are made once: a
+request that does not change may be sent any number of times. Invariant: nothing in a head can end its line early.
+Made by the client; a transport sends it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from weft.http.errors import InvalidHeaderError
+from weft.http.headers import Headers, encode_headers
+from weft.http.options import DEFAULT_TIMEOUT, Timeout
+from weft.http.url import URL
+
+if TYPE_CHECKING:
+    from weft.http.body import Body
+
+__all__ = ["Request"]
+
+# RFC 9110, 9.2.2: sent twice they do what they do once.
+IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
+# Methods whose requests usually have a body: without one they say so (RFC 9110, 8.6).
+EXPECTED_BODY = frozenset({"POST", "PUT", "PATCH"})
+_TOKEN = frozenset("!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
+# A body up to here leaves with the head, in one piece, in bytes.
+MOST_JOINED = 256 * 1024
+
+
+class Request:
+    """One request.
+
+    Args:
+        method: as it is sent; case matters (RFC 9110, 9.1).
+        url: what to request.
+        headers: those to send, without those that follow from the rest.
+        body: None for none.
+        timeout: the time limits.
+        may_switch: a 101 is asked for.
+
+    Raises:
+        InvalidHeaderError: a method or a header that cannot be sent.
+    """
+
+    __slots__ = (
+        "_wire", "body", "bucket", "cookies_at", "headers", "is_absolute", "may_switch", "method", "proxy_headers",
+        "route", "timeout", "url",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        method: str,
+        url: URL,
+        headers: Headers | None = None,
+        body: Body | None = None,
+        timeout: Timeout = DEFAULT_TIMEOUT,
+        *,
+        may_switch: bool = False,
+    ) -> None:
+        if not method or not _TOKEN.issuperset(method):
+            raise InvalidHeaderError(f"{method!r} is no method", url=url)
+        self.method = method
+        self.url = url
+        self.headers = Headers() if headers is None else headers
+        self.body = body
+        self.timeout = timeout
+        self.may_switch = may_switch
+        self._wire: bytes | None = None
+        # What a transport remembers of it: where it goes, by which way.
+        self.route: Any = None
+        self.bucket: Any = None
+        self.is_absolute = False
+        self.proxy_headers: Any = None
+        # The state of the cookie jar that its Cookie header is of.
+        self.cookies_at: object = None
+
+    def __repr__(self) -> str:
+        return f"<weft.http.Request {self.method} {self.url!r}>"
+
+    def replace(self, **changes: Any) -> Request:
+        """The same request with some of ``method``, ``url``, ``headers``, ``body``, ``timeout`` replaced."""
+        parts = {name: getattr(self, name) for name in ("method", "url", "headers", "body", "timeout", "may_switch")}
+        return Request(**(parts | changes))
+
+    @property
+    def is_idempotent(self) -> bool:
+        """Whether sending it twice does what sending it once does (RFC 9110, 9.2.2)."""
+        return self.method in IDEMPOTENT
+
+    @property
+    def is_replayable(self) -> bool:
+        """Whether it can be sent again."""
+        return self.body is None or self.body.replayable
+
+    @property
+    def streams_body(self) -> bool:
+        """Whether the body is not in ``wire``, but follows piece by piece."""
+        body = self.body
+        return body is not None and (body.content is None or len(body.content) > MOST_JOINED)
+
+    @property
+    def wire(self) -> bytes:
+        """What is sent at once over HTTP/1.1: the head, and the body if it is there and not long."""
+        if self._wire is None:
+            self._wire = self._encode()
+        return self._wire
+
+    def framing(self) -> list[tuple[str, str]]:
+        """The headers that say how long the body is, and of what kind, as far as the caller did not."""
+        found = []
+        body = self.body
+        if body is None:
+            if self.method in EXPECTED_BODY:
+                found.append(("Content-Length", "0"))
+            return found
+        if body.content_type is not None and "Content-Type" not in self.headers:
+            found.append(("Content-Type", body.content_type))
+        if body.length is not None:
+            found.append(("Content-Length", str(body.length)))
+        return found
+
+    def _encode(self) -> bytes:
+        url = self.url
+        target = f"{'https' if url.is_secure else 'http'}://{url.authority}{url.target}" if self.is_absolute else url.target
+        pairs = []
+        if "Host" not in self.headers:
+            pairs.append(("Host", url.authority))
+        for name, value in self.headers.items():
+            if name.lower() in ("content-length", "transfer-encoding"):
+                continue  # how the body is framed follows from the body
+            pairs.append((name, value))
+        pairs += self.framing()
+        if self.body is not None and self.body.length is None:
+            pairs.append(("Transfer-Encoding", "chunked"))
+        if self.is_absolute and self.proxy_headers:
+            pairs += self.proxy_headers
+        head = f"{self.method} {target} HTTP/1.1\r\n".encode("ascii") + encode_headers(pairs) + b"\r\n"
+        if self.body is None or self.streams_body:
+            return head
+        return head + self.body.content  # type: ignore[operator]
