@@ -86,6 +86,9 @@ class NetworkTransport(Transport):
         if connection is None:
             connection, total = await self._wait(bucket, request, total)
         incoming = Incoming(request, self._loop, self._deadlines, total)
+        if request.trace is not None:
+            request.trace.on_connection(connection)
+            incoming.observer = request.trace.on_event
         try:
             connection.exchange(request, incoming)
             await incoming.changed()
@@ -128,12 +131,13 @@ class NetworkTransport(Transport):
             self.pool.wait(attempt.waiter, first=again)
             try:
                 connection = await attempt.waiter.future
-            except ConnectError as error:
-                raise located(error, request) from error.__cause__
+            except BaseException as error:
+                self.pool.leave(attempt.waiter)
+                if isinstance(error, ConnectError):
+                    raise located(error, request) from error.__cause__
+                raise
             finally:
                 attempt.end()
-                if not attempt.is_served():
-                    self.pool.leave(attempt.waiter)
             total = attempt.total
             if connection.room:
                 return connection, total
@@ -239,11 +243,6 @@ class Attempt:
     def _expire(self, kind: type[HTTPError]) -> None:
         if not self.waiter.future.done():
             self.waiter.future.set_exception(kind(url=self._request.url))
-
-    def is_served(self) -> bool:
-        """Whether a connection came and is used."""
-        future = self.waiter.future
-        return future.done() and not future.cancelled() and future.exception() is None
 
     def end(self) -> None:
         """The wait is over."""

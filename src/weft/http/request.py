@@ -44,8 +44,8 @@ class Request:
     """
 
     __slots__ = (
-        "_wire", "body", "bucket", "cookies_at", "headers", "is_absolute", "may_switch", "method", "proxy_headers",
-        "route", "timeout", "url",
+        "_wire", "body", "bucket", "headers", "is_absolute", "may_switch", "method", "proxy_headers",
+        "route", "timeout", "trace", "url",
     )  # fmt: skip
 
     def __init__(
@@ -72,8 +72,8 @@ class Request:
         self.bucket: Any = None
         self.is_absolute = False
         self.proxy_headers: Any = None
-        # The state of the cookie jar that its Cookie header is of.
-        self.cookies_at: object = None
+        # Who is told of its phases; see weft.http.hooks.
+        self.trace: Any = None
 
     def __repr__(self) -> str:
         return f"<weft.http.Request {self.method} {self.url!r}>"
@@ -122,7 +122,9 @@ class Request:
 
     def _encode(self) -> bytes:
         url = self.url
-        target = f"{'https' if url.is_secure else 'http'}://{url.authority}{url.target}" if self.is_absolute else url.target
+        target = (
+            f"{'https' if url.is_secure else 'http'}://{url.authority}{url.target}" if self.is_absolute else url.target
+        )
         pairs = []
         if "Host" not in self.headers:
             pairs.append(("Host", url.authority))

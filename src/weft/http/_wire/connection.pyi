@@ -10,9 +10,7 @@ class H1Connection:
     is_multiplexed: ClassVar[bool]
     on_change: Callable[[Any], None] | None
     bucket: Any
-    def __init__(
-        self, loop: asyncio.AbstractEventLoop, on_change: Callable[[Any], None] | None = None
-    ) -> None: ...
+    def __init__(self, loop: asyncio.AbstractEventLoop, on_change: Callable[[Any], None] | None = None) -> None: ...
     @property
     def loop(self) -> asyncio.AbstractEventLoop: ...
     @property

@@ -1,0 +1,357 @@
+"""The client: what users call.
+
+Owns the defaults of its requests and what it learns from responses (cookies, prepared requests); where they go is its
+transport's business. Its invariant: a client belongs to one event loop, from its first request until ``aclose()``,
+which gives back everything. A URL that is requested again without options is not prepared again: the last thousand are
+kept, ready to be sent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Self, TypedDict, Unpack
+
+from weft._version import __version__
+from weft.http._wire.incoming import Note
+from weft.http.auth import Auth, BasicAuth
+from weft.http.body import make_body
+from weft.http.calls import Call
+from weft.http.cookies import CookieJar
+from weft.http.decoding import ACCEPT_ENCODING
+from weft.http.errors import ClientClosedError, HTTPError, InvalidURLError
+from weft.http.headers import Headers
+from weft.http.hooks import Hooks
+from weft.http.journey import Journey
+from weft.http.options import DEFAULT_TIMEOUT, Limits, Timeout
+from weft.http.request import Request
+from weft.http.response import Response
+from weft.http.retries import Retry
+from weft.http.transport import Transport
+from weft.http.url import URL
+
+__all__ = ["Client", "RequestOptions"]
+
+HAS_COOKIES = int(Note.HAS_COOKIES)
+INFINITY = float("inf")
+MOST_PREPARED = 1000
+# What a body may unpack to, in bytes, unless the client is told otherwise.
+MOST_DECODED = 1 << 30
+USER_AGENT = f"weft/{__version__}"
+
+
+class RequestOptions(TypedDict, total=False):
+    """What a request may be given beside its method and URL; the same for every method of the client."""
+
+    params: Any
+    headers: Any
+    cookies: Mapping[str, str] | None
+    content: Any
+    data: Any
+    json: Any
+    files: Any
+    auth: Any
+    timeout: Any
+    follow_redirects: bool
+    allow_redirects: bool
+    max_redirects: int
+    retry: Retry | int | None
+    raise_for_status: bool
+    decode: bool
+    upgrade: bool
+
+
+class Client:
+    """An HTTP client. ``ClientSession`` is the same class.
+
+    Args:
+        base_url: what relative URLs are resolved against.
+        headers: sent with every request; a request's own replace them by name.
+        cookies: put into the jar for every host, as aiohttp and requests do.
+        cookie_jar: keeps cookies; ``NoCookies()`` keeps none.
+        auth: an :class:`Auth`, or a pair of login and password.
+        timeout: a :class:`Timeout`, seconds for the whole request, or None for no limit.
+        limits: how many connections there may be.
+        retry: a :class:`Retry`, or how often to repeat what may be repeated; by default a request is repeated only
+            when a connection turned out to have been dead.
+        follow_redirects: whether redirects are followed.
+        max_redirects: how many in a row.
+        raise_for_status: raise for every status of 400 and above.
+        proxy: the URL of a proxy for everything, http, https, socks5 or socks5h.
+        trust_env: take proxies from the environment (``https_proxy``, ``no_proxy``) and passwords from ``~/.netrc``.
+        tls: an ``ssl.SSLContext``; True for the system's certificates; False to verify nothing.
+        http2: whether to offer HTTP/2 to servers with TLS, where the ``h2`` library is there.
+        unix_socket: the path of a Unix socket to connect to instead of the URL's host.
+        max_decoded_size: what a body may unpack to, in bytes.
+        transport: where requests go instead of the network: see :mod:`weft.http.testing` and :mod:`weft.http.asgi`.
+        hooks: told of the phases of each request.
+        resolver: looks up names: ``await resolver(host)`` gives addresses and their time to live in seconds.
+    """
+
+    def __init__(
+        self,
+        base_url: Any = None,
+        *,
+        headers: Any = None,
+        cookies: Mapping[str, str] | None = None,
+        cookie_jar: CookieJar | None = None,
+        auth: Any = None,
+        timeout: Any = DEFAULT_TIMEOUT,
+        limits: Limits | None = None,
+        retry: Retry | int | None = None,
+        follow_redirects: bool = True,
+        max_redirects: int = 10,
+        raise_for_status: bool = False,
+        proxy: Any = None,
+        trust_env: bool = True,
+        tls: Any = True,
+        http2: bool = True,
+        unix_socket: str | os.PathLike[str] | None = None,
+        max_decoded_size: int | None = MOST_DECODED,
+        transport: Transport | None = None,
+        hooks: Hooks | None = None,
+        resolver: Any = None,
+    ) -> None:
+        self.base_url = None if base_url is None else URL(base_url)
+        self.headers = Headers({"Accept": "*/*", "Accept-Encoding": ACCEPT_ENCODING, "User-Agent": USER_AGENT})
+        self.headers.update(Headers(headers))
+        self.cookies = CookieJar() if cookie_jar is None else cookie_jar
+        self._own_cookies = dict(cookies or {})
+        self.auth = as_auth(auth)
+        self.timeout = Timeout.of(timeout)
+        self.limits = Limits() if limits is None else limits
+        self.retry = as_retry(retry)
+        self.follow_redirects = follow_redirects
+        self.max_redirects = max_redirects
+        self.raise_for_status = raise_for_status
+        self.trust_env = trust_env
+        self.max_decoded_size = max_decoded_size
+        self.hooks = hooks
+        self._network_options = {"proxy": proxy, "tls": tls, "http2": http2, "unix_socket": unix_socket} | {
+            "trust_env": trust_env, "resolver": resolver
+        }  # fmt: skip
+        self._given_transport = transport
+        self._transport: Transport | None = None
+        self._loop: Any = None
+        self._time: Any = None
+        self._is_closed = False
+        self._prepared: dict[Any, Request] = {}
+        # Whether a request can be recognised by its URL alone: no header of it depends on when it is sent.
+        self._may_prepare = self.auth is None or isinstance(self.auth, BasicAuth)
+
+    def __repr__(self) -> str:
+        state = "closed" if self._is_closed else "new" if self._transport is None else "open"
+        base = "" if self.base_url is None else f" {self.base_url!r}"
+        return f"<weft.http.Client {state}{base}>"
+
+    # -- requests
+
+    def request(self, method: str, url: Any, **options: Unpack[RequestOptions]) -> Call:
+        """Request ``url``.
+
+        ``await`` gives the response as soon as its head is there; ``async with`` gives it too, and gives its connection
+        back at the end of the block.
+
+        Args:
+            method: GET, POST, ...
+            url: sent as it is written; relative ones are resolved against ``base_url``.
+            params: added to the query.
+            headers: replace the client's by name; a value of None leaves a header out.
+            cookies: sent with this request beside those of the jar.
+            content: a body as it is: bytes, text, a file, an iterable or async iterable of bytes.
+            data: a form (mapping or pairs, :class:`FormData`), or a body like ``content``.
+            json: a body to write as JSON.
+            files: a multipart form's files.
+            auth: replaces the client's.
+            timeout: replaces the client's.
+            follow_redirects: replaces the client's; ``allow_redirects`` is the same.
+            max_redirects: replaces the client's.
+            retry: replaces the client's.
+            raise_for_status: replaces the client's.
+            decode: False leaves the body in the coding in which it came.
+            upgrade: ask to switch protocols: a 101 gives ``response.tunnel``.
+
+        Raises:
+            HTTPError: there is no response; its class says in which phase, and ``blame`` by whose fault.
+        """
+        return Call(self._request(method.upper() if method.islower() else method, url, options))
+
+    def get(self, url: Any, **options: Unpack[RequestOptions]) -> Call:
+        """GET ``url``; see :meth:`request`."""
+        return Call(self._request("GET", url, options))
+
+    def head(self, url: Any, **options: Unpack[RequestOptions]) -> Call:
+        """HEAD ``url``; see :meth:`request`. Redirects are followed as for GET."""
+        return Call(self._request("HEAD", url, options))
+
+    def options(self, url: Any, **options: Unpack[RequestOptions]) -> Call:
+        """OPTIONS of ``url``; see :meth:`request`."""
+        return Call(self._request("OPTIONS", url, options))
+
+    def post(self, url: Any, **options: Unpack[RequestOptions]) -> Call:
+        """POST to ``url``; see :meth:`request`."""
+        return Call(self._request("POST", url, options))
+
+    def put(self, url: Any, **options: Unpack[RequestOptions]) -> Call:
+        """PUT to ``url``; see :meth:`request`."""
+        return Call(self._request("PUT", url, options))
+
+    def patch(self, url: Any, **options: Unpack[RequestOptions]) -> Call:
+        """PATCH ``url``; see :meth:`request`."""
+        return Call(self._request("PATCH", url, options))
+
+    def delete(self, url: Any, **options: Unpack[RequestOptions]) -> Call:
+        """DELETE ``url``; see :meth:`request`."""
+        return Call(self._request("DELETE", url, options))
+
+    async def _request(self, method: str, url: Any, options: RequestOptions) -> Response:
+        if asyncio.get_running_loop() is not self._loop:
+            self._open()
+        request: Request | None = None
+        if not options and url.__class__ is str:
+            request = self._prepared.get(url if method == "GET" else (method, url))
+        if request is None:
+            request = self._prepare(method, url, options)
+        if self.cookies or self.hooks is not None:
+            return await Journey(self, request, options).run()
+        total = request.timeout.total
+        limit = INFINITY if total is None else self._time() + total
+        try:
+            incoming = await self._transport.send(request, limit)  # type: ignore[union-attr]
+        except HTTPError as error:
+            if self.retry is None and "retry" not in options:
+                raise
+            return await Journey(self, request, options, limit).after_error(error)
+        if incoming.status >= 300 or incoming.notes & HAS_COOKIES or options:
+            return await Journey(self, request, options, limit).after(incoming)
+        return Response(incoming, request, self.max_decoded_size)
+
+    # -- preparing a request
+
+    def _prepare(self, method: str, url: Any, options: RequestOptions) -> Request:
+        target = self._url(url, options.get("params"))
+        auth = self.auth_for(target, options)
+        if target.username is not None:
+            target = target.without_userinfo()
+        headers = self._headers(options.get("headers"))
+        body = None
+        if options and any(options.get(name) is not None for name in ("content", "data", "json", "files")):
+            body = make_body(
+                content=options.get("content"), data=options.get("data"), json=options.get("json"),
+                files=options.get("files"),
+            )  # fmt: skip
+        timeout = Timeout.of(options["timeout"]) if "timeout" in options else self.timeout
+        if auth is not None and "Authorization" not in headers:
+            value = auth.header_for(method, target)
+            if value is not None:
+                headers["Authorization"] = value
+        request = Request(method, target, headers, body, timeout, may_switch=bool(options.get("upgrade")))
+        if not options and url.__class__ is str and self._may_prepare:
+            if len(self._prepared) >= MOST_PREPARED:
+                del self._prepared[next(iter(self._prepared))]
+            self._prepared[url if method == "GET" else (method, url)] = request
+        return request
+
+    def _url(self, url: Any, params: Any) -> URL:
+        if self.base_url is not None:
+            target = self.base_url.join(url)
+        else:
+            target = url if isinstance(url, URL) else URL(url)
+        return target if params is None else target.with_query(params)
+
+    def _headers(self, own: Any) -> Headers:
+        headers = self.headers.copy()
+        if own:
+            for name, value in own.items() if hasattr(own, "items") else own:
+                if value is None:
+                    headers.pop(name, None)
+                else:
+                    headers[name] = value
+        return headers
+
+    def auth_for(self, url: URL, options: RequestOptions) -> Auth | None:
+        """Who vouches for a request: its own, that in its URL, the client's, or what ``~/.netrc`` has for the host."""
+        if options.get("auth") is not None:
+            return as_auth(options["auth"])
+        if url.username is not None:
+            return BasicAuth(url.username, url.password or "")
+        if self.auth is None and self.trust_env:
+            from weft.http.auth import netrc_auth
+
+            return netrc_auth(url.host)
+        return self.auth
+
+    def cookie_header(self, request: Request, options: RequestOptions) -> str | None:
+        """The Cookie header of a request: from the jar, the client, and its own."""
+        own = self._own_cookies | dict(options.get("cookies") or {})
+        pairs = "; ".join(f"{name}={value}" for name, value in own.items())
+        kept = self.cookies.header_for(request.url) if self.cookies else None
+        return "; ".join(filter(None, (kept, pairs))) or None
+
+    # -- the life of a client
+
+    def _open(self) -> None:
+        loop = asyncio.get_running_loop()
+        if self._is_closed:
+            raise ClientClosedError()
+        if self._loop is not None:
+            raise ClientClosedError(f"{self!r} belongs to another event loop: make one client per loop")
+        self._loop = loop
+        self._time = loop.time
+        if self._given_transport is not None:
+            self._transport = self._given_transport
+        else:
+            from weft.http.routes import network
+
+            self._transport = network(loop, self.limits, **self._network_options)
+
+    @property
+    def transport(self) -> Transport:
+        """Where the requests go."""
+        if asyncio.get_running_loop() is not self._loop:
+            self._open()
+        assert self._transport is not None
+        return self._transport
+
+    @property
+    def closed(self) -> bool:
+        """Whether the client was closed."""
+        return self._is_closed
+
+    async def aclose(self) -> None:
+        """Close every connection. Requests under way fail; the client cannot be used again."""
+        self._is_closed = True
+        self._loop = None
+        self._prepared.clear()
+        if self._transport is not None:
+            await self._transport.aclose()
+
+    close = aclose
+
+    async def __aenter__(self) -> Self:
+        if asyncio.get_running_loop() is not self._loop:
+            self._open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+
+def as_auth(given: Any) -> Auth | None:
+    """An :class:`Auth` from what a user gives."""
+    if given is None or isinstance(given, Auth):
+        return given
+    if isinstance(given, tuple) and len(given) == 2:
+        return BasicAuth(*given)
+    raise TypeError(f"auth is {given!r}: give a pair of login and password, or a weft.http.Auth")
+
+
+def as_retry(given: Any) -> Retry | None:
+    """A :class:`Retry` from what a user gives."""
+    if given is None or isinstance(given, Retry):
+        return given
+    return Retry(attempts=given)

@@ -1,0 +1,62 @@
+"""By which way a request goes: straight, by a proxy, or to a Unix socket; and the network transport that goes it.
+
+Invariant: what decides is asked once per request that is prepared, and the answer is part of the pool's key, so that a
+connection is only used for what it was made for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import Any
+
+from weft.http.dial import Dialer, Route
+from weft.http.names import Names
+from weft.http.network import NetworkTransport
+from weft.http.options import Limits
+from weft.http.proxies import Proxy, environment_proxy
+from weft.http.request import Request
+
+__all__ = ["Routes", "network"]
+
+
+class Routes:
+    """The ways of one client."""
+
+    def __init__(self, *, proxy: Any, trust_env: bool, tls: Any, unix_socket: Any) -> None:
+        self._proxy = proxy if proxy is None or isinstance(proxy, Proxy) else Proxy(str(proxy))
+        self._trusts_environment = trust_env
+        self._tls = tls
+        self._unix = None if unix_socket is None else os.fspath(unix_socket)
+
+    def __call__(self, request: Request) -> Route:
+        """The route of ``request``; notes in it what a proxy must be told."""
+        url = request.url
+        scheme = "https" if url.is_secure else "http"
+        proxy = self._proxy
+        if proxy is None and self._unix is None and self._trusts_environment:
+            proxy = environment_proxy(url, os.environ)
+        if proxy is not None and not url.is_secure and proxy.scheme.startswith("http") and url.scheme == "http":
+            request.is_absolute = True
+            request.proxy_headers = proxy.headers
+            # One proxy serves every host of plain HTTP.
+            return Route("http", proxy.host, proxy.port, proxy=proxy)
+        return Route(scheme, url.host, url.port, proxy=proxy, tls=self._tls, unix=self._unix)
+
+
+def network(
+    loop: asyncio.AbstractEventLoop, limits: Limits, *, proxy: Any, trust_env: bool, tls: Any, http2: bool,
+    unix_socket: Any, resolver: Any,
+) -> NetworkTransport:  # fmt: skip
+    """The network transport of a client with these options."""
+    names = Names(resolver=resolver) if resolver is not None else Names()
+    dialer = Dialer(names, alpn=("h2", "http/1.1") if http2 and has_h2() else ("http/1.1",))
+    routes = Routes(proxy=proxy, trust_env=trust_env, tls=tls, unix_socket=unix_socket)
+    return NetworkTransport(loop, dialer, limits, routes)
+
+
+def has_h2() -> bool:
+    """Whether the library for HTTP/2 is there."""
+    from importlib.util import find_spec
+
+    return find_spec("h2") is not None
