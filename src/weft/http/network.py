@@ -61,12 +61,19 @@ class NetworkTransport(Transport):
         dialer: makes connections.
         limits: how many there may be.
         route_of: by which way a request goes.
+        offers_h2: whether a server with TLS may choose HTTP/2.
     """
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, dialer: Dialer, limits: Limits, route_of: Callable[[Request], Route]
+        self,
+        loop: asyncio.AbstractEventLoop,
+        dialer: Dialer,
+        limits: Limits,
+        route_of: Callable[[Request], Route],
+        offers_h2: bool = False,
     ) -> None:
         self._loop = loop
+        self._offers_h2 = offers_h2
         self._dialer = dialer
         self._route_of = route_of
         self._keepalive = limits.keepalive
@@ -104,7 +111,7 @@ class NetworkTransport(Transport):
         raise error
 
     async def _repeat(self, request: Request, total: float) -> Incoming:
-        """Once more, on a connection of its own making if the idle ones are of the same age as the one that was dead."""
+        """Once more, on a new connection: the idle ones may be as dead as this one was."""
         for connection in list(request.bucket.idle):
             self.pool.discard(connection)
         return await self.send(request, total)
@@ -114,7 +121,7 @@ class NetworkTransport(Transport):
             raise ClientClosedError(url=request.url)
         route = self._route_of(request)
         request.route = route
-        request.bucket = bucket = self.pool.bucket(route, None if self._dialer.may_speak_h2(route) else False)
+        request.bucket = bucket = self.pool.bucket(route, None if route.is_secure and self._offers_h2 else False)
         return bucket
 
     # -- getting a connection

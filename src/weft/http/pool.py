@@ -74,7 +74,7 @@ class Bucket:
         self.speaks_h2 = speaks_h2  # None: not known before the first connection stands
 
     def take(self) -> Any:
-        """A connection that takes an exchange now, or None. The caller begins the exchange before anything else runs."""
+        """A connection that takes an exchange now, or None. The caller begins it before anything else runs."""
         if self.idle:
             return self.idle.popitem()[0]
         for connection in self.shared:

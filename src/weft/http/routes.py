@@ -50,9 +50,10 @@ def network(
 ) -> NetworkTransport:  # fmt: skip
     """The network transport of a client with these options."""
     names = Names(resolver=resolver) if resolver is not None else Names()
-    dialer = Dialer(names, alpn=("h2", "http/1.1") if http2 and has_h2() else ("http/1.1",))
+    offers_h2 = http2 and has_h2()
+    dialer = Dialer(names, alpn=("h2", "http/1.1") if offers_h2 else ("http/1.1",))
     routes = Routes(proxy=proxy, trust_env=trust_env, tls=tls, unix_socket=unix_socket)
-    return NetworkTransport(loop, dialer, limits, routes)
+    return NetworkTransport(loop, dialer, limits, routes, offers_h2)
 
 
 def has_h2() -> bool:
