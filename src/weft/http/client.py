@@ -25,7 +25,7 @@ from weft.http.errors import ClientClosedError, HTTPError, InvalidURLError
 from weft.http.headers import Headers
 from weft.http.hooks import Hooks
 from weft.http.journey import Journey
-from weft.http.options import DEFAULT_TIMEOUT, Limits, Timeout
+from weft.http.options import DEFAULT_TIMEOUT, Connector, Limits, Timeout
 from weft.http.request import Request
 from weft.http.response import Response
 from weft.http.retries import Retry
@@ -61,6 +61,9 @@ class RequestOptions(TypedDict, total=False):
     raise_for_status: bool
     decode: bool
     upgrade: bool
+    proxy: Any
+    tls: Any
+    ssl: Any
 
 
 class Client:
@@ -88,6 +91,7 @@ class Client:
         transport: where requests go instead of the network: see :mod:`weft.http.testing` and :mod:`weft.http.asgi`.
         hooks: told of the phases of each request.
         resolver: looks up names: ``await resolver(host)`` gives addresses and their time to live in seconds.
+        connector: limits, tls and unix_socket in one, for those who come from aiohttp.
     """
 
     def __init__(
@@ -113,7 +117,10 @@ class Client:
         transport: Transport | None = None,
         hooks: Hooks | None = None,
         resolver: Any = None,
+        connector: Connector | None = None,
     ) -> None:
+        if connector is not None:
+            limits, tls, unix_socket = connector.limits, connector.tls, connector.unix_socket
         self.base_url = None if base_url is None else URL(base_url)
         self.headers = Headers({"Accept": "*/*", "Accept-Encoding": ACCEPT_ENCODING, "User-Agent": USER_AGENT})
         self.headers.update(Headers(headers))
@@ -172,6 +179,8 @@ class Client:
             raise_for_status: replaces the client's.
             decode: False leaves the body in the coding in which it came.
             upgrade: ask to switch protocols: a 101 gives ``response.tunnel``.
+            proxy: replaces the client's.
+            tls: replaces the client's; ``ssl`` is the same.
 
         Raises:
             HTTPError: there is no response; its class says in which phase, and ``blame`` by whose fault.
@@ -214,7 +223,7 @@ class Client:
             request = self._prepared.get(url if method == "GET" else (method, url))
         if request is None:
             request = self._prepare(method, url, options)
-        if self.cookies or self.hooks is not None:
+        if self.cookies or self._own_cookies or self.hooks is not None or "cookies" in options:
             return await Journey(self, request, options).run()
         total = request.timeout.total
         limit = INFINITY if total is None else self._time() + total
@@ -227,6 +236,36 @@ class Client:
         if incoming.status >= 300 or incoming.notes & HAS_COOKIES or options:
             return await Journey(self, request, options, limit).after(incoming)
         return Response(incoming, request, self.max_decoded_size)
+
+    async def download(self, url: Any, path: str | os.PathLike[str], **options: Unpack[RequestOptions]) -> int:
+        """GET ``url`` into the file at ``path``, which is there when it is complete; returns its length in bytes.
+
+        Raises:
+            HTTPError: the body did not come whole, or the status is 400 or above.
+            OSError: the file cannot be written.
+        """
+        from weft.http.download import save
+
+        async with self.get(url, **options) as response:
+            return await save(response.raise_for_status(), path)
+
+    def websocket(self, url: Any, **options: Any) -> Any:
+        """Open a WebSocket (RFC 6455) to ``url``; ``await`` gives it, ``async with`` closes it too.
+
+        The options are those of :meth:`request`, and of :class:`WebSocket`: ``subprotocols``, ``heartbeat``,
+        ``max_size``, ``compress``.
+        """
+        from weft.http.upgrade import open_websocket
+
+        return open_websocket(self, url, options)
+
+    ws_connect = websocket
+
+    def events(self, url: Any, **options: Any) -> Any:
+        """The server-sent events of ``url``, as an async iterator that connects again when the server hangs up."""
+        from weft.http.sse import events
+
+        return events(self, url, **options)
 
     # -- preparing a request
 
@@ -248,6 +287,9 @@ class Client:
             if value is not None:
                 headers["Authorization"] = value
         request = Request(method, target, headers, body, timeout, may_switch=bool(options.get("upgrade")))
+        if options:
+            request.proxy = options.get("proxy")
+            request.tls = options.get("tls", options.get("ssl"))
         if not options and url.__class__ is str and self._may_prepare:
             if len(self._prepared) >= MOST_PREPARED:
                 del self._prepared[next(iter(self._prepared))]
@@ -282,6 +324,10 @@ class Client:
 
             return netrc_auth(url.host)
         return self.auth
+
+    def retry_for(self, options: RequestOptions) -> Retry | None:
+        """How a request may be repeated."""
+        return as_retry(options["retry"]) if "retry" in options else self.retry
 
     def cookie_header(self, request: Request, options: RequestOptions) -> str | None:
         """The Cookie header of a request: from the jar, the client, and its own."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any, Final
 
-__all__ = ["DEFAULT_TIMEOUT", "Limits", "Timeout"]
+__all__ = ["DEFAULT_TIMEOUT", "Connector", "Limits", "Timeout"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,3 +78,18 @@ class Limits:
                 raise ValueError(f"Limits.{name} is {value!r}: give a number above 0, or None for no limit")
         if self.keepalive is not None and not self.keepalive >= 0:
             raise ValueError(f"Limits.keepalive is {self.keepalive!r}: give seconds, or None for ever")
+
+
+@dataclass(frozen=True, slots=True)
+class Connector:
+    """How a client connects, in one object, for those who pass ``connector=`` as to aiohttp.
+
+    Attributes:
+        limits: see :class:`Limits`.
+        tls: see :class:`weft.http.Client`.
+        unix_socket: the same.
+    """
+
+    limits: Limits
+    tls: Any = True
+    unix_socket: str | None = None

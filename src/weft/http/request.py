@@ -44,8 +44,8 @@ class Request:
     """
 
     __slots__ = (
-        "_wire", "body", "bucket", "headers", "is_absolute", "may_switch", "method", "proxy_headers",
-        "route", "timeout", "trace", "url",
+        "_wire", "body", "bucket", "headers", "is_absolute", "may_switch", "method", "proxy", "proxy_headers",
+        "route", "timeout", "tls", "trace", "url",
     )  # fmt: skip
 
     def __init__(
@@ -70,6 +70,8 @@ class Request:
         # What a transport remembers of it: where it goes, by which way.
         self.route: Any = None
         self.bucket: Any = None
+        self.proxy: Any = None  # instead of the client's
+        self.tls: Any = None
         self.is_absolute = False
         self.proxy_headers: Any = None
         # Who is told of its phases; see weft.http.hooks.
@@ -81,7 +83,9 @@ class Request:
     def replace(self, **changes: Any) -> Request:
         """The same request with some of ``method``, ``url``, ``headers``, ``body``, ``timeout`` replaced."""
         parts = {name: getattr(self, name) for name in ("method", "url", "headers", "body", "timeout", "may_switch")}
-        return Request(**(parts | changes))
+        request = Request(**(parts | changes))
+        request.proxy, request.tls = self.proxy, self.tls
+        return request
 
     @property
     def is_idempotent(self) -> bool:

@@ -24,7 +24,7 @@ class Routes:
     """The ways of one client."""
 
     def __init__(self, *, proxy: Any, trust_env: bool, tls: Any, unix_socket: Any) -> None:
-        self._proxy = proxy if proxy is None or isinstance(proxy, Proxy) else Proxy(str(proxy))
+        self._proxy = as_proxy(proxy)
         self._trusts_environment = trust_env
         self._tls = tls
         self._unix = None if unix_socket is None else os.fspath(unix_socket)
@@ -32,16 +32,27 @@ class Routes:
     def __call__(self, request: Request) -> Route:
         """The route of ``request``; notes in it what a proxy must be told."""
         url = request.url
-        scheme = "https" if url.is_secure else "http"
-        proxy = self._proxy
+        proxy = as_proxy(request.proxy) if request.proxy is not None else self._proxy
+        tls = self._tls if request.tls is None else request.tls
         if proxy is None and self._unix is None and self._trusts_environment:
             proxy = environment_proxy(url, os.environ)
-        if proxy is not None and not url.is_secure and proxy.scheme.startswith("http") and url.scheme == "http":
+        scheme = "https" if url.is_secure else "http"
+        # A WebSocket is not forwarded, and not spoken over HTTP/2.
+        alpn = ("http/1.1",) if request.may_switch else None
+        route = Route(scheme, url.host, url.port, proxy, tls, None, self._unix, request.may_switch, alpn)
+        if proxy is not None and route.is_forwarded:
             request.is_absolute = True
             request.proxy_headers = proxy.headers
+            if proxy.authorization is not None:
+                request.proxy_headers = (*proxy.headers, ("Proxy-Authorization", proxy.authorization))
             # One proxy serves every host of plain HTTP.
-            return Route("http", proxy.host, proxy.port, proxy=proxy)
-        return Route(scheme, url.host, url.port, proxy=proxy, tls=self._tls, unix=self._unix)
+            return Route("http", proxy.host, proxy.port, proxy)
+        return route
+
+
+def as_proxy(given: Any) -> Proxy | None:
+    """A :class:`Proxy` from what a user gives: one, its URL, or None."""
+    return given if given is None or isinstance(given, Proxy) else Proxy(given)
 
 
 def network(

@@ -6,6 +6,7 @@ Invariant: what is sent is as long as was announced, or the exchange fails. A ta
 
 from __future__ import annotations
 
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 from weft.http.errors import BodyError
@@ -29,18 +30,17 @@ async def send_body(connection: H1Connection, request: Any, incoming: Incoming) 
 
 async def _send(connection: H1Connection, request: Any) -> None:
     left = request.body.length
-    async for piece in request.body.chunks():
-        if not piece:
-            continue
-        if left is None:
-            connection.write(b"%x\r\n%b\r\n" % (len(piece), piece))
-        else:
-            left -= len(piece)
-            if left < 0:
-                raise BodyError("the body is longer than its Content-Length", url=request.url)
-            connection.write(piece)
-        if (waiter := connection.drained()) is not None:
-            await waiter
+    async with aclosing(request.body.chunks()) as pieces:
+        async for piece in pieces:
+            if left is None:
+                connection.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+            else:
+                left -= len(piece)
+                if left < 0:
+                    raise BodyError("the body is longer than its Content-Length", url=request.url)
+                connection.write(piece)
+            if (waiter := connection.drained()) is not None:
+                await waiter
     if left:
         raise BodyError(f"the body ended {left} bytes before its Content-Length", url=request.url)
     if left is None:

@@ -1,0 +1,96 @@
+"""The names that programs written for aiohttp use, so that ``import weft.http as aiohttp`` is the only change.
+
+Owns nothing but the translation: each name is a class of weft's, or a function that makes one.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from weft.http.cookies import NoCookies
+from weft.http.errors import (
+    CertificateError,
+    ConnectError,
+    ConnectTimeoutError,
+    HTTPError,
+    HTTPTimeoutError,
+    IncompleteBodyError,
+    InvalidURLError,
+    PeerClosedError,
+    ProxyError,
+    ResolveError,
+    StatusError,
+    TLSError,
+    TooManyRedirectsError,
+)
+from weft.http.options import Connector, Limits, Timeout
+from weft.http.response import Response
+
+__all__ = [
+    "ClientConnectionError",
+    "ClientConnectorCertificateError",
+    "ClientConnectorDNSError",
+    "ClientConnectorError",
+    "ClientConnectorSSLError",
+    "ClientError",
+    "ClientPayloadError",
+    "ClientProxyConnectionError",
+    "ClientResponse",
+    "ClientResponseError",
+    "ClientTimeout",
+    "ConnectionTimeoutError",
+    "DummyCookieJar",
+    "InvalidURL",
+    "ServerDisconnectedError",
+    "ServerTimeoutError",
+    "TCPConnector",
+    "TooManyRedirects",
+    "UnixConnector",
+]
+
+ClientError = HTTPError
+ClientResponse = Response
+ClientResponseError = StatusError
+ClientConnectionError = ConnectError
+ClientConnectorError = ConnectError
+ClientConnectorDNSError = ResolveError
+ClientConnectorSSLError = TLSError
+ClientConnectorCertificateError = CertificateError
+ClientProxyConnectionError = ProxyError
+ClientPayloadError = IncompleteBodyError
+ServerDisconnectedError = PeerClosedError
+ServerTimeoutError = HTTPTimeoutError
+ConnectionTimeoutError = ConnectTimeoutError
+InvalidURL = InvalidURLError
+TooManyRedirects = TooManyRedirectsError
+DummyCookieJar = NoCookies
+
+
+def ClientTimeout(  # noqa: N802 - aiohttp's name
+    total: float | None = 300.0,
+    connect: float | None = None,
+    sock_read: float | None = None,
+    sock_connect: float | None = 30.0,
+    ceil_threshold: float = 5.0,
+) -> Timeout:
+    """A :class:`Timeout` from aiohttp's words: ``connect`` is its wait for a connection, ``sock_read`` for bytes."""
+    return Timeout(total or None, sock_connect or None, connect or None, sock_read or None, sock_read or None)
+
+
+def TCPConnector(  # noqa: N802
+    *,
+    limit: int | None = 100,
+    limit_per_host: int | None = 0,
+    keepalive_timeout: float | None = 15.0,
+    ssl: Any = True,
+    force_close: bool = False,
+    **ignored: Any,
+) -> Connector:
+    """A client's limits and TLS from aiohttp's words; 0 is no limit. What only aiohttp's own parts need is ignored."""
+    keepalive = 0.0 if force_close else keepalive_timeout
+    return Connector(Limits(limit or None, limit_per_host or None, keepalive), tls=True if ssl is None else ssl)
+
+
+def UnixConnector(path: str, *, limit: int | None = 100, **ignored: Any) -> Connector:  # noqa: N802
+    """A client whose connections go to the Unix socket at ``path``."""
+    return Connector(Limits(limit or None), unix_socket=path)
