@@ -68,11 +68,11 @@ from weft.http.errors import (
 from weft.http.headers import Headers
 from weft.http.hooks import Hooks, Trace
 from weft.http.oneoff import delete, get, head, options, patch, post, put, request
-from weft.http.options import Connector, Limits, Timeout
+from weft.http.outgoing import Request
 from weft.http.proxies import Proxy
-from weft.http.request import Request
 from weft.http.response import Response
 from weft.http.retries import Retry
+from weft.http.settings import Connector, Limits, Timeout
 from weft.http.transport import Transport
 from weft.http.url import URL
 

@@ -23,8 +23,8 @@ from weft.http.errors import (
     TLSError,
     TooManyRedirectsError,
 )
-from weft.http.options import Connector, Limits, Timeout
 from weft.http.response import Response
+from weft.http.settings import Connector, Limits, Timeout
 
 __all__ = [
     "ClientConnectionError",
@@ -66,7 +66,7 @@ TooManyRedirects = TooManyRedirectsError
 DummyCookieJar = NoCookies
 
 
-def ClientTimeout(  # noqa: N802 - aiohttp's name
+def ClientTimeout(
     total: float | None = 300.0,
     connect: float | None = None,
     sock_read: float | None = None,
@@ -77,7 +77,7 @@ def ClientTimeout(  # noqa: N802 - aiohttp's name
     return Timeout(total or None, sock_connect or None, connect or None, sock_read or None, sock_read or None)
 
 
-def TCPConnector(  # noqa: N802
+def TCPConnector(
     *,
     limit: int | None = 100,
     limit_per_host: int | None = 0,
@@ -91,6 +91,6 @@ def TCPConnector(  # noqa: N802
     return Connector(Limits(limit or None, limit_per_host or None, keepalive), tls=True if ssl is None else ssl)
 
 
-def UnixConnector(path: str, *, limit: int | None = 100, **ignored: Any) -> Connector:  # noqa: N802
+def UnixConnector(path: str, *, limit: int | None = 100, **ignored: Any) -> Connector:
     """A client whose connections go to the Unix socket at ``path``."""
     return Connector(Limits(limit or None), unix_socket=path)

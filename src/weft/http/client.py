@@ -21,14 +21,14 @@ from weft.http.body import make_body
 from weft.http.calls import Call
 from weft.http.cookies import CookieJar
 from weft.http.decoding import ACCEPT_ENCODING
-from weft.http.errors import ClientClosedError, HTTPError, InvalidURLError
+from weft.http.errors import ClientClosedError, HTTPError
 from weft.http.headers import Headers
 from weft.http.hooks import Hooks
 from weft.http.journey import Journey
-from weft.http.options import DEFAULT_TIMEOUT, Connector, Limits, Timeout
-from weft.http.request import Request
+from weft.http.outgoing import Request
 from weft.http.response import Response
 from weft.http.retries import Retry
+from weft.http.settings import DEFAULT_TIMEOUT, Connector, Limits, Timeout
 from weft.http.transport import Transport
 from weft.http.url import URL
 

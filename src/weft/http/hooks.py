@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from weft.http.request import Request
+    from weft.http.outgoing import Request
 
 __all__ = ["Hooks", "Trace"]
 

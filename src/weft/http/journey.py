@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from weft.http._wire.incoming import Incoming, Note
 from weft.http.errors import HTTPError, RedirectError, TooManyRedirectsError
 from weft.http.hooks import Tracer
+from weft.http.outgoing import Request
 from weft.http.redirects import REDIRECT_STATUSES, redirected
-from weft.http.request import Request
 from weft.http.response import Response
 
 if TYPE_CHECKING:

@@ -24,9 +24,9 @@ from weft.http.errors import (
     PoolTimeoutError,
     TotalTimeoutError,
 )
-from weft.http.options import Limits
+from weft.http.outgoing import Request
 from weft.http.pool import Bucket, Pool, Waiter
-from weft.http.request import Request
+from weft.http.settings import Limits
 from weft.http.transport import Transport
 
 __all__ = ["NetworkTransport"]

@@ -17,7 +17,7 @@ from collections.abc import Callable, Hashable, Iterator
 from typing import Any, Protocol
 from weakref import WeakValueDictionary
 
-from weft.http.options import Limits
+from weft.http.settings import Limits
 
 __all__ = ["Bucket", "Pool", "PooledConnection", "Waiter"]
 

@@ -19,7 +19,7 @@ from weft.http.headers import Headers
 
 if TYPE_CHECKING:
     from weft.http.content import Content
-    from weft.http.request import Request
+    from weft.http.outgoing import Request
     from weft.http.url import URL
 
 __all__ = ["Response"]

@@ -13,9 +13,9 @@ from typing import Any
 from weft.http.dial import Dialer, Route
 from weft.http.names import Names
 from weft.http.network import NetworkTransport
-from weft.http.options import Limits
+from weft.http.outgoing import Request
 from weft.http.proxies import Proxy, environment_proxy
-from weft.http.request import Request
+from weft.http.settings import Limits
 
 __all__ = ["Routes", "network"]
 

@@ -7,7 +7,7 @@ cancelled, nothing of the exchange is left. Called by the client, once per reque
 from __future__ import annotations
 
 from weft.http._wire.incoming import Incoming
-from weft.http.request import Request
+from weft.http.outgoing import Request
 
 __all__ = ["Transport"]
 

@@ -22,7 +22,6 @@ from cython.cimports.weft.http._wire.incoming import (
     SAYS_CLOSE,
     SAYS_KEEP_ALIVE,
     SAYS_UPGRADE,
-    Incoming,
 )
 
 from weft.http.errors import PeerProtocolError

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from weft.http.errors import InvalidHeaderError
 from weft.http.headers import Headers, encode_headers
-from weft.http.options import DEFAULT_TIMEOUT, Timeout
+from weft.http.settings import DEFAULT_TIMEOUT, Timeout
 from weft.http.url import URL
 
 if TYPE_CHECKING:
