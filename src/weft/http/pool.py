@@ -124,6 +124,7 @@ class Pool:
         """The idle connections, those idle longest first within a bucket."""
         for bucket in list(self._buckets.values()):
             yield from list(bucket.idle)
+            yield from [connection for connection in bucket.shared if not connection.active]
 
     # -- for requests
 

@@ -46,7 +46,7 @@ class Deadlines:
         return len(self.limited)
 
     def enter(self, one, timeout, total):
-        """Watch over ``one`` from now on: ``total`` is a time of the loop's clock, the rest of ``timeout`` are spans."""
+        """Watch over ``one`` from now on: ``total`` is a time of the clock, the limits of ``timeout`` are spans."""
         one.silent_since = self.read_clock()
         one.total = total
         one.patience = INFINITY if timeout.first_byte is None else timeout.first_byte

@@ -54,7 +54,7 @@ class Incoming(Limited):
         self.headers = headers
         self.status = status
         self.version = version
-        for name, value in headers.items():
+        for name in headers:
             self.notes |= NOTES.get(name.lower(), 0)
         self.begin()
 
@@ -86,7 +86,7 @@ class Incoming(Limited):
         else:
             self.pieces.append(data)
         self.size += len(data)
-        if self.waiter is not None:
+        if self.waiter is not None and not self.takes_all:
             self.wake()
         if self.size > HIGH_WATER and not self.is_held and not self.takes_all and self.source is not None:
             self.is_held = True
