@@ -9,6 +9,7 @@ import pytest
 
 import bench.cases  # noqa: F401  registers every case
 from bench import page, report, store
+from bench.contenders import FIELD
 from bench.model import CASES, Case, Metric, Sample, register, select
 from bench.stats import Spread, advantage, spread
 
@@ -133,7 +134,7 @@ class TestReport:
 
     def test_a_row_holds_every_contender_and_both_ratios(self) -> None:
         (rows,) = report.groups(self.results()).values()
-        (table,) = report.comparisons(rows)
+        (table,) = report.tables(rows)
         head, line = table
         assert head == [
             "scheduler, CPU ns",
@@ -155,20 +156,20 @@ class TestReport:
     def test_without_weft_there_are_no_ratios(self) -> None:
         found = store.results([run_of({SLEEP: {"asyncio": nanoseconds(1.0)}})])
         (rows,) = report.groups(found).values()
-        assert report.comparisons(rows)[0][0] == ["scheduler, CPU ns", "asyncio"]
+        assert report.tables(rows)[0][0] == ["scheduler, CPU ns", "asyncio"]
         assert report.not_ahead(found) == []
 
     def test_a_compared_metric_gets_its_own_table_and_others_the_details(self) -> None:
         sample = {metric.key: 1.0 for metric in CASES[ECHO].metrics}
         found = store.results([run_of({ECHO: {"C epoll": [sample], "weft": [sample]}})])
         (rows,) = report.groups(found).values()
-        assert [table[0][0] for table in report.comparisons(rows)] == ["tcp, server CPU µs/message", "tcp, messages/s"]
+        assert [table[0][0] for table in report.tables(rows)] == ["tcp, server CPU µs/message", "tcp, messages/s"]
         assert [line[1] for line in report.detail_table(rows)[1:]] == ["C epoll", "weft"]
 
     def test_a_failed_contender_leaves_a_dash(self) -> None:
         found = store.results([run_of({SLEEP: {"uvloop": nanoseconds(None), "weft": nanoseconds(1.0)}})])
         (rows,) = report.groups(found).values()
-        assert report.comparisons(rows)[0][1][1:] == ["-", "1.00 (1.00-1.00)", "-", "2.8x"]
+        assert report.tables(rows)[0][1][1:] == ["-", "1.00 (1.00-1.00)", "-", "2.8x"]
 
     def test_a_case_that_no_longer_exists_is_left_out(self) -> None:
         assert report.groups(store.results([run_of({"gone.case": {"weft": nanoseconds(1.0)}})])) == {}
@@ -203,5 +204,5 @@ class TestPage:
 
 def test_a_metric_is_compared_when_it_is_first_or_says_so() -> None:
     metrics = (Metric("a", "s"), Metric("b", "s"), Metric("c", "s", compared=True))
-    case = Case("x.y", "t", "h", metrics, lambda contender, seconds: {}, 1.0)
+    case = Case("x.y", "t", "h", FIELD, metrics, lambda contender, seconds: {}, 1.0)
     assert [metric.key for metric in case.compared] == ["a", "c"]
