@@ -97,7 +97,7 @@ def importable(module: str) -> bool:
     """Whether a module is installed; the packages above it are imported to find out, it is not."""
     try:
         spec = importlib.util.find_spec(module)
-    except ImportError:
+    except Exception:  # a package above it that breaks when it is imported (not compiled, say) is no use either
         return False
     return spec is not None and spec.origin is not None
 
