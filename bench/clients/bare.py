@@ -62,15 +62,15 @@ class Drain(asyncio.BufferedProtocol):
 
     def __init__(self) -> None:
         self.buffer = bytearray(READ)
-        self.received = 0
+        self.received = -1  # until the head is there
         self.ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
 
     def get_buffer(self, sizehint: int) -> bytearray:
         return self.buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        if self.received == 0:
-            nbytes -= self.buffer.index(b"\r\n\r\n") + 4  # the server sends a head in one piece
+        if self.received < 0:
+            self.received = -self.buffer.index(b"\r\n\r\n") - 4  # the server sends a head in one piece
         self.received += nbytes
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -1,8 +1,8 @@
 """How each client library is asked for the same things, as its documentation shows it.
 
 A client is made as a user would, with its defaults, except that it trusts the certificate of the job, and that as many
-connections are allowed as there are requests under way where the default is less. The invariant: a library is imported by its own
-driver only. Called by ``bench.clients``, which names the drivers.
+connections are allowed as there are requests under way where the default is less. The invariant: a library is imported
+by its own driver only. Called by ``bench.clients``, which names the drivers.
 """
 
 from __future__ import annotations
