@@ -29,7 +29,7 @@ def parser() -> argparse.ArgumentParser:
     options = argparse.ArgumentParser(
         prog="python -m bench",
         description="Compare event loops and HTTP clients: interleaved rounds, a fresh process per measurement.",
-        epilog="Takes about six minutes by default, about half a minute with --quick.",
+        epilog="Takes about ten minutes by default, four of them for HTTP clients; about a minute with --quick.",
     )
     options.add_argument("--cases", action="append", default=[], metavar="NAME,...", help="parts of names, or patterns")
     options.add_argument("--contenders", metavar="NAME,...", help="see --list (all installed ones)")
