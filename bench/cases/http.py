@@ -163,7 +163,7 @@ register_rate(
     "get-10",
     "GET 1 KiB, 10 at once",
     10,
-    field=FIELD.without("httpx/asyncio", "bare/weft", "aiohttp/asyncio"),
+    field=FIELD.without("httpx/asyncio", "httpx2/asyncio", "aiohttp/asyncio", "bare/weft"),
 )
 register_rate(
     "get-1",
@@ -176,7 +176,7 @@ register_rate(
     "https-100",
     "HTTPS GET 1 KiB, 100 at once",
     100,
-    field=FIELD.without("httpx/asyncio", "bare/weft"),
+    field=FIELD.without("httpx/asyncio"),
     aims=(Aim(2.5, "aiohttp/asyncio"), Aim(2.5, "aiohttp/uvloop")),
     tls=True,
 )
@@ -184,7 +184,7 @@ register_rate(
     "post-100",
     "POST JSON, 100 at once",
     100,
-    field=FIELD.without("httpx/asyncio", "bare/weft", "aiohttp/asyncio"),
+    field=FIELD.without("httpx/asyncio", "httpx2/asyncio", "aiohttp/asyncio", "bare/weft"),
     post=True,
 )
 
