@@ -44,7 +44,7 @@ format: python ## let ruff put the code into shape
 	$(BIN)/ruff format .
 
 bench: python ## measure weft against its peers, side by side
-	@$(need) race --try bench --try peers
+	@$(need) race --try bench --try peers --try clients
 	@$(build)
 	$(BIN)/python -m bench $(ARGS)
 

@@ -15,7 +15,7 @@ from time import perf_counter
 
 import bench.cases  # noqa: F401  registers every case
 from bench import machine, page, report, runner, store
-from bench.contenders import CONTENDERS, installed
+from bench.choice import Choice, choose, everyone
 from bench.model import Case, select
 
 ROUNDS = 3
@@ -28,11 +28,11 @@ def parser() -> argparse.ArgumentParser:
     """The options."""
     options = argparse.ArgumentParser(
         prog="python -m bench",
-        description="Compare event loops side by side: interleaved rounds, a fresh process per measurement.",
-        epilog="Takes about six minutes by default, about half a minute with --quick.",
+        description="Compare event loops and HTTP clients: interleaved rounds, a fresh process per measurement.",
+        epilog="Takes about ten minutes by default, four of them for HTTP clients; about a minute with --quick.",
     )
     options.add_argument("--cases", action="append", default=[], metavar="NAME,...", help="parts of names, or patterns")
-    options.add_argument("--contenders", metavar="NAME,...", help=f"of {', '.join(CONTENDERS)} (all installed ones)")
+    options.add_argument("--contenders", metavar="NAME,...", help="see --list (all installed ones)")
     options.add_argument("--rounds", type=int, help=f"({ROUNDS}; {QUICK_ROUNDS} with --quick)")
     options.add_argument("--scale", type=float, help="multiplies the time of each measurement (1)")
     options.add_argument("--quick", action="store_true", help="the main cases only, short")
@@ -54,23 +54,23 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     try:
         cases = select(_names(options.cases), quick=options.quick)
-        contenders = chosen(options.contenders)
+        if options.list:
+            return list_all(cases)
+        choice = choose(cases, None if options.contenders is None else _names([options.contenders]))
     except LookupError as error:
         print(error, file=sys.stderr)
         return 2
-    if options.list:
-        return list_all(cases)
-    return measure(options, cases, contenders)
+    return measure(options, choice)
 
 
-def measure(options: argparse.Namespace, cases: list[Case], contenders: list[str]) -> int:
+def measure(options: argparse.Namespace, choice: Choice) -> int:
     """Measure, print, save; returns the exit status."""
     rounds = options.rounds or (QUICK_ROUNDS if options.quick else ROUNDS)
     scale = options.scale or (QUICK_SCALE if options.quick else 1.0)
-    circumstances = machine.describe(contenders)
-    announce(circumstances, cases, contenders, rounds)
+    circumstances = machine.describe(choice.versions)
+    announce(circumstances, choice, rounds)
     start = perf_counter()
-    outcome = runner.run(cases, contenders, rounds=rounds, scale=scale, on_sample=Progress(cases, contenders, rounds))
+    outcome = runner.run(choice.cases, choice.names, rounds=rounds, scale=scale, on_sample=Progress(choice, rounds))
     print(f"\r\033[K{perf_counter() - start:.0f} s", file=sys.stderr)
     settings: dict[str, object] = {"rounds": rounds, "scale": scale}
     run = store.make_run(circumstances, settings, outcome.samples, outcome.errors)
@@ -99,33 +99,18 @@ def list_all(cases: list[Case]) -> int:
     """Print the cases and the contenders."""
     for case in cases:
         print(f"{case.name:32}{case.title}")
-    for name, contender in CONTENDERS.items():
-        print(f"{name:32}{contender.version() if contender.available() else 'not installed'}")
+    for name, contender in everyone(cases).items():
+        versions = ", ".join(f"{package} {version}" for package, version in contender.versions().items())
+        print(f"{name:32}{contender.missing() or versions}")
     return 0
 
 
-def chosen(names: str | None) -> list[str]:
-    """The contenders asked for, or all that are installed.
-
-    Raises:
-        LookupError: one is unknown or not installed.
-    """
-    here = installed()
-    if names is None:
-        return here
-    wanted = _names([names])
-    for name in wanted:
-        if name not in CONTENDERS:
-            raise LookupError(f"unknown contender {name!r}: choose from {', '.join(CONTENDERS)}")
-        if name not in here:
-            raise LookupError(f"{name} is not installed for this Python: try `pip install {name}`")
-    return wanted
-
-
-def announce(circumstances: dict[str, object], cases: list[Case], contenders: list[str], rounds: int) -> None:
-    """Say on standard error what is about to happen, and whether the machine is quiet."""
+def announce(circumstances: dict[str, object], choice: Choice, rounds: int) -> None:
+    """Say on standard error what is about to happen, what is left out, and whether the machine is quiet."""
     about = ", ".join(str(circumstances[key]) for key in ("python", "cpu", "kernel"))
-    print(f"{about}; {len(cases)} cases, {rounds} rounds, {', '.join(contenders)}", file=sys.stderr)
+    print(f"{about}; {len(choice.cases)} cases, {rounds} rounds, {', '.join(choice.names)}", file=sys.stderr)
+    for words in choice.left_out:
+        print(f"left out: {words}", file=sys.stderr)
     load = os.getloadavg()[0]
     if load > BUSY_LOAD:
         print(f"the machine is busy (load average {load:.2f}): expect a wide spread", file=sys.stderr)
@@ -134,8 +119,8 @@ def announce(circumstances: dict[str, object], cases: list[Case], contenders: li
 class Progress:
     """One line on a terminal that says what is being measured; silent elsewhere."""
 
-    def __init__(self, cases: list[Case], contenders: list[str], rounds: int) -> None:
-        self.total = rounds * sum(len(runner.entrants(case, contenders)) for case in cases)
+    def __init__(self, choice: Choice, rounds: int) -> None:
+        self.total = rounds * sum(len(case.field.entrants(choice.names)) for case in choice.cases)
         self.done = 0
 
     def __call__(self, text: str) -> None:

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-import importlib.metadata
-import importlib.util
 import platform
-import sys
 from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
+
+from bench.field import Contender, Field, importable, python_is, version_of
+from bench.model import Aim
 
 T = TypeVar("T")
 
@@ -27,28 +27,21 @@ with asyncio.Runner(loop_factory={0}.new_event_loop) as runner:
 
 
 @dataclass(frozen=True)
-class Contender:
+class Loop(Contender):
     """An event loop under test: ``package.new_event_loop()`` makes one; ``since`` is the oldest Python it takes."""
 
-    name: str
     snippet: str
     since: tuple[int, int] = (3, 11)
 
-    def available(self) -> bool:
-        """Whether it is installed here and this Python is new enough for it."""
-        if sys.version_info < self.since:
-            return False
-        spec = importlib.util.find_spec(self.name)
-        return spec is not None and spec.origin is not None
+    def missing(self) -> str:
+        """Empty when it is installed and this Python is new enough for it."""
+        if not python_is(self.since):
+            return f"needs Python {'.'.join(map(str, self.since))}"
+        return "" if importable(self.name) else f"not installed: try `pip install {self.name}`"
 
-    def version(self) -> str:
+    def versions(self) -> dict[str, str]:
         """The version of the package, or of Python for asyncio."""
-        if self.name == "asyncio":
-            return platform.python_version()
-        try:
-            return importlib.metadata.version(self.name)
-        except importlib.metadata.PackageNotFoundError:
-            return "unknown"
+        return {self.name: platform.python_version() if self.name == "asyncio" else version_of(self.name)}
 
     def new_event_loop(self) -> asyncio.AbstractEventLoop:
         """A new loop of this kind; the caller closes it."""
@@ -61,19 +54,22 @@ class Contender:
             return runner.run(main)
 
 
-CONTENDERS = {
-    contender.name: contender
-    for contender in (
-        Contender("asyncio", "import asyncio\nasyncio.run(main())"),
-        Contender("uvloop", "import uvloop\nuvloop.run(main())"),
-        Contender("rloop", RUN_BY_FACTORY.format("rloop")),
-        Contender("zuvloop", "import zuvloop\nzuvloop.run(main())", since=(3, 14)),
-        Contender("rsloop", "import rsloop\nrsloop.run(main())"),
-        Contender("weft", "import weft\nweft.run(main())"),
+LOOPS = {
+    loop.name: loop
+    for loop in (
+        Loop("asyncio", "import asyncio\nasyncio.run(main())"),
+        Loop("uvloop", "import uvloop\nuvloop.run(main())"),
+        Loop("rloop", RUN_BY_FACTORY.format("rloop")),
+        Loop("zuvloop", "import zuvloop\nzuvloop.run(main())", since=(3, 14)),
+        Loop("rsloop", "import rsloop\nrsloop.run(main())"),
+        Loop("weft", "import weft\nweft.run(main())"),
     )
 }
 
 
-def installed() -> list[str]:
-    """The names of the contenders that can run here, in the order of the tables."""
-    return [name for name, contender in CONTENDERS.items() if contender.available()]
+FIELD = Field(tuple(LOOPS.values()), subject="weft", peers=("asyncio", "uvloop"))
+
+
+def beat_uvloop(times: float | None) -> tuple[Aim, ...]:
+    """The aims of a case that is to be so many times better than on uvloop; none for None."""
+    return () if times is None else (Aim(times, "uvloop"),)

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import bench.cases  # noqa: F401  registers every case
 from bench.cases.tcp import SERVED
-from bench.contenders import CONTENDERS
+from bench.contenders import LOOPS
 from bench.load import program
 from bench.serve import python_server, serving
 from bench.store import ROOT
@@ -34,7 +34,7 @@ def main(arguments: Sequence[str]) -> None:
     """Count and print the table."""
     options = argparse.ArgumentParser(prog="python -m bench.instructions", description="Instructions per operation.")
     options.add_argument("case", choices=[*BODIES, *SERVED], metavar="CASE")
-    options.add_argument("contender", choices=list(CONTENDERS), metavar="CONTENDER")
+    options.add_argument("contender", choices=list(LOOPS), metavar="CONTENDER")
     options.add_argument("--top", type=int, default=30, help="functions to show (30)")
     options.add_argument("--body", type=int, metavar="COUNT", help=argparse.SUPPRESS)
     given = options.parse_args(arguments)
@@ -61,7 +61,7 @@ def run_body(case: str, contender: str, count: int) -> None:
     async def run() -> None:
         await body(size_of(case, count))
 
-    CONTENDERS[contender].run(run())
+    LOOPS[contender].run(run())
 
 
 def counts_of(case: str, contender: str, count: int) -> Counter[str]:

@@ -12,12 +12,9 @@ import re
 import sys
 from pathlib import Path
 
-from bench.contenders import CONTENDERS
 
-
-def describe(contenders: list[str]) -> dict[str, object]:
-    """The circumstances of a run: Python, kernel, processor, versions, time and load."""
-    versions = {name: CONTENDERS[name].version() for name in contenders if name in CONTENDERS}
+def describe(versions: dict[str, str]) -> dict[str, object]:
+    """The circumstances of a run: Python, kernel, processor, versions of what is measured, time and load."""
     return {
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "compiler": platform.python_compiler(),

@@ -12,6 +12,8 @@ import inspect
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from bench.field import Field
+
 Sample = dict[str, float]
 Measure = Callable[[str, float], Sample]
 
@@ -30,6 +32,26 @@ class Metric:
 
 
 @dataclass(frozen=True)
+class Aim:
+    """What the subject of a case is to reach.
+
+    Attributes:
+        value: how many times better than ``rival`` it is to be; without one, the figure itself.
+        rival: the name of another contender, or of a floor.
+        key: the metric that is meant, by default the headline.
+    """
+
+    value: float
+    rival: str | None = None
+    key: str | None = None
+
+
+def nothing_missing() -> str:
+    """What a case needs that is everywhere."""
+    return ""
+
+
+@dataclass(frozen=True)
 class Case:
     """One benchmark.
 
@@ -37,23 +59,25 @@ class Case:
         name: ``group.words``, unique; what ``--cases`` matches.
         title: what stands in the tables.
         how: how it is measured, for ``docs/benchmarks.md``.
+        field: who takes part.
         metrics: what a sample holds, headline first.
         measure: does one measurement for one contender.
         seconds: how long one measurement should take.
         quick: whether ``--quick`` includes it.
-        target: how many times better than uvloop weft wants to be here, None for no aim.
-        references: contenders that the case brings itself (a C program), beside the event loops.
+        aims: what the subject of the field is to reach here.
+        missing: says what the case needs and this machine lacks (a server), in a few words; empty when all is there.
     """
 
     name: str
     title: str
     how: str
+    field: Field
     metrics: tuple[Metric, ...]
     measure: Measure
     seconds: float
     quick: bool = False
-    target: float | None = None
-    references: tuple[str, ...] = ()
+    aims: tuple[Aim, ...] = ()
+    missing: Callable[[], str] = nothing_missing
 
     @property
     def group(self) -> str:
@@ -64,6 +88,10 @@ class Case:
     def headline(self) -> Metric:
         """The metric by which a case is won or lost."""
         return self.metrics[0]
+
+    def metric(self, key: str | None) -> Metric:
+        """The metric of that key; the headline for None."""
+        return self.headline if key is None else next(metric for metric in self.metrics if metric.key == key)
 
     @property
     def compared(self) -> tuple[Metric, ...]:

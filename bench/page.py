@@ -55,9 +55,10 @@ def figures_section() -> str:
     for _, runs in committed():
         found = results(runs)
         rows = [(case, result) for case, result in report.known(found) if case.quick]
-        if any(report.SUBJECT in result.rounds for _, result in rows):
+        if tables := report.summaries(rows):
             about = runs[-1]["circumstances"]
-            return f"{report.as_markdown(report.summary(rows))}\n\n{about['python']}, {about['cpu']}; medians."
+            text = "\n\n".join(map(report.as_markdown, tables))
+            return f"{text}\n\n{about['python']}, {about['cpu']}; medians."
     return "No results have been committed yet."
 
 
@@ -66,7 +67,7 @@ def _file_section(runs: list[Run]) -> str:
     found = results(runs)
     parts = [f"### {newest['python']}, {newest['cpu']}, {newest['cores']} cores", *map(_circumstances, runs)]
     for rows in report.groups(found).values():
-        parts.extend(report.as_markdown(table) for table in report.comparisons(rows))
+        parts.extend(report.as_markdown(table) for table in report.tables(rows))
         details = report.detail_table(rows)
         if details:
             parts.append(f"<details><summary>All metrics of {rows[0][0].group} (medians)</summary>\n")
@@ -87,9 +88,9 @@ def _circumstances(run: Run) -> str:
 
 def _not_ahead(found: dict[str, CaseResult]) -> str:
     behind = report.not_ahead(found)
-    title = f"**Where {report.SUBJECT} is not ahead** (behind: in every round; level: in some)"
-    if not any(report.SUBJECT in result.rounds for result in found.values()):
-        return f"**{report.SUBJECT} was not measured here.**"
+    title = f"**Where {report.PROJECT} is not ahead** (behind: in every round; level: in some)"
+    if not any(case.field.subject in result.rounds for case, result in report.known(found)):
+        return f"**{report.PROJECT} was not measured here.**"
     if not behind:
         return f"{title}: nowhere."
     lines = [f"- {one.case.title}: {one.verdict} {one.rival}, {report.ratio_cell(one.ratio)}" for one in behind]

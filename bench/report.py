@@ -2,7 +2,8 @@
 
 The invariant: everything here is a function of the samples alone, so a page made from committed data can be checked
 against it. A cell is the median over the rounds with the lowest and highest round; a ratio is the median of the
-ratios taken per round, always the way round that more than 1 means that weft is better.
+ratios taken per round, always the way round that more than 1 means that weft (the subject of the case's field) is
+better. Cases with few contenders share tables with a column for each; a field that is ``tall`` has a table per case.
 Called by ``__main__`` and ``page``.
 """
 
@@ -11,14 +12,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from bench.contenders import CONTENDERS
-from bench.model import CASES, Case, Metric
+from bench.model import CASES, Aim, Case, Metric
 from bench.stats import Spread, advantage, spread
 from bench.store import CaseResult
 
-SUBJECT = "weft"
-PEERS = ("asyncio", "uvloop")
-AIM_AGAINST = "uvloop"
+PROJECT = "weft"
 ABSENT = "-"
 
 Table = list[list[str]]
@@ -76,33 +74,43 @@ def groups(results: dict[str, CaseResult]) -> dict[str, list[tuple[Case, CaseRes
 
 
 def took_part(rows: Iterable[tuple[Case, CaseResult]]) -> list[str]:
-    """The contenders of some results: references first, then the loops in their usual order, weft last."""
+    """The contenders of some results in the order of their fields, and before them those that have left the field."""
+    rows = list(rows)
     names = {name for _, result in rows for name in result.rounds}
-    return sorted(names - set(CONTENDERS)) + [name for name in CONTENDERS if name in names]
+    floors = dict.fromkeys(floor.name for case, _ in rows for floor in case.field.floors)
+    order = dict.fromkeys([*floors, *(one.name for case, _ in rows for one in case.field.contenders)])
+    return sorted(names - set(order)) + [name for name in order if name in names]
 
 
 def standing(case: Case, result: CaseResult, rival: str, metric: Metric | None = None) -> Standing | None:
-    """weft against ``rival`` by a metric (the headline); None when one of them has no sample."""
+    """The subject against ``rival`` by a metric (the headline); None when one of them has no sample."""
     metric = metric or case.headline
-    ours, theirs = result.values(SUBJECT, metric.key), result.values(rival, metric.key)
+    ours, theirs = result.values(case.field.subject, metric.key), result.values(rival, metric.key)
     ratio = advantage(ours, theirs, more_is_better=metric.more_is_better)
     return None if ratio is None else Standing(case, rival, ratio)
 
 
+def tables(rows: Sequence[tuple[Case, CaseResult]]) -> list[Table]:
+    """The tables of a group: one per metric that is compared, or one per case of a tall field."""
+    tall = [ranking(case, result) for case, result in rows if case.field.tall]
+    return tall + comparisons([(case, result) for case, result in rows if not case.field.tall])
+
+
 def comparisons(rows: Sequence[tuple[Case, CaseResult]]) -> list[Table]:
-    """The tables of a group: one per metric that is compared."""
+    """One table per metric that is compared."""
     metrics = dict.fromkeys(metric for case, _ in rows for metric in case.compared)
     return [comparison(rows, metric) for metric in metrics]
 
 
 def comparison(rows: Sequence[tuple[Case, CaseResult]], metric: Metric) -> Table:
-    """One row per case: a metric of every contender, and how many times better weft is."""
+    """One row per case: a metric of every contender, and how many times better the subject is."""
     rows = [(case, result) for case, result in rows if metric in case.compared]
     names = took_part(rows)
-    with_ratios = SUBJECT in names
-    peers = [peer for peer in PEERS if peer in names] if with_ratios else []
+    field = rows[0][0].field
+    with_ratios = field.subject in names
+    peers = [peer for peer in field.peers if peer in names] if with_ratios else []
     with_aims = with_ratios and any(metric == case.headline for case, _ in rows)
-    head = [f"{rows[0][0].group}, {metric.unit}", *names, *(f"{SUBJECT} vs {peer}" for peer in peers)]
+    head = [f"{rows[0][0].group}, {metric.unit}", *names, *(f"{field.subject} vs {peer}" for peer in peers)]
     table = [head + (["aim"] if with_aims else [])]
     for case, result in rows:
         line = [case.title, *(cell(result.values(name, metric.key)) for name in names)]
@@ -110,18 +118,51 @@ def comparison(rows: Sequence[tuple[Case, CaseResult]], metric: Metric) -> Table
             found = standing(case, result, peer, metric)
             line.append(ratio_cell(found.ratio if found else None))
         if with_aims:
-            line.append(aim(case, result))
+            line.append(", ".join(aim_cell(case, result, aim) for aim in case.aims))
         table.append(line)
     return table
 
 
+def ranking(case: Case, result: CaseResult) -> Table:
+    """One row per contender: all metrics of a case, how many times better the subject is, and what it was to reach."""
+    subject, names = case.field.subject, took_part([(case, result)])
+    compared = case.compared if subject in names else ()
+    head = [case.title, *(metric.unit for metric in case.metrics)]
+    table = [[*head, *(f"{subject} vs it, {metric.unit}" for metric in compared), *(["aim"] if compared else [])]]
+    for name in names:
+        line = [name, *(_full_or_middle(case, metric, result.values(name, metric.key)) for metric in case.metrics)]
+        for metric in compared:
+            found = standing(case, result, name, metric) if name != subject else None
+            line.append(ratio_cell(found.ratio if found else None))
+        if compared:
+            aims = [aim for aim in case.aims if (aim.rival or subject) == name]
+            line.append(", ".join(f"{case.metric(aim.key).unit} {aim_cell(case, result, aim)}" for aim in aims))
+        table.append(line)
+    return table
+
+
+def _full_or_middle(case: Case, metric: Metric, values: Sequence[float | None]) -> str:
+    if metric in case.compared:
+        return cell(values)
+    found = spread(values)
+    return number(found.median) if found else ABSENT
+
+
+def summaries(rows: Sequence[tuple[Case, CaseResult]]) -> list[Table]:
+    """A summary for each subject that was measured: event loops are not compared with clients."""
+    subjects = dict.fromkeys(case.field.subject for case, _ in rows)
+    parts = ([row for row in rows if row[0].field.subject == subject] for subject in subjects)
+    return [summary(part) for part in parts if any(case.field.subject in result.rounds for case, result in part)]
+
+
 def summary(rows: Sequence[tuple[Case, CaseResult]]) -> Table:
-    """One row per case: the median of its main metric for weft and each peer, and how many times better weft is."""
-    table = [["", *PEERS, SUBJECT, *(f"{SUBJECT} vs {peer}" for peer in PEERS)]]
+    """One row per case: the median of its main metric for the subject and each peer, and how they compare."""
+    subject, peers = rows[0][0].field.subject, rows[0][0].field.peers
+    table = [["", *peers, subject, *(f"{subject} vs {peer}" for peer in peers)]]
     for case, result in rows:
         metric = case.headline
-        middles = [spread(result.values(name, metric.key)) for name in (*PEERS, SUBJECT)]
-        ratios = [standing(case, result, peer) for peer in PEERS]
+        middles = [spread(result.values(name, metric.key)) for name in (*peers, subject)]
+        ratios = [standing(case, result, peer) for peer in peers]
         table.append(
             [
                 f"{case.title}, {metric.unit}",
@@ -132,20 +173,22 @@ def summary(rows: Sequence[tuple[Case, CaseResult]]) -> Table:
     return table
 
 
-def aim(case: Case, result: CaseResult) -> str:
-    """The case's target against uvloop and whether it is met; empty when it has none."""
-    if case.target is None:
-        return ""
-    found = standing(case, result, AIM_AGAINST)
-    wanted = f"{case.target:g}x"
-    if found is None:
-        return wanted
-    return f"{wanted}: {'met' if found.ratio.median >= case.target else 'missed'}"
+def aim_cell(case: Case, result: CaseResult, aim: Aim) -> str:
+    """What is aimed at and, where it was measured, whether it is met: by the median."""
+    metric = case.metric(aim.key)
+    if aim.rival is not None:
+        found = standing(case, result, aim.rival, metric)
+        wanted, reached = f"{aim.value:g}x", found.ratio.median - aim.value if found else None
+    else:
+        own = spread(result.values(case.field.subject, metric.key))
+        wanted = f"{'≥' if metric.more_is_better else '≤'} {number(aim.value)}"
+        reached = None if own is None else (own.median - aim.value) * (1 if metric.more_is_better else -1)
+    return wanted if reached is None else f"{wanted}: {'met' if reached >= 0 else 'missed'}"
 
 
 def detail_table(rows: Sequence[tuple[Case, CaseResult]]) -> Table:
-    """One row per case and contender with the medians of all its metrics; empty when each case has only one."""
-    detailed = [(case, result) for case, result in rows if len(case.metrics) > 1]
+    """One row per case and contender with the medians of all its metrics, where the tables of the group lack some."""
+    detailed = [(case, result) for case, result in rows if len(case.metrics) > 1 and not case.field.tall]
     if not detailed:
         return []
     metrics: dict[str, Metric] = {metric.key: metric for case, _ in detailed for metric in case.metrics}
@@ -158,11 +201,11 @@ def detail_table(rows: Sequence[tuple[Case, CaseResult]]) -> Table:
 
 
 def not_ahead(results: dict[str, CaseResult]) -> list[Standing]:
-    """Every (case, other loop) in which weft is not ahead in every round, the worst first."""
+    """Every (case, rival) in which the subject is not ahead in every round, the worst first."""
     found = []
     for case, result in known(results):
-        for rival in CONTENDERS:
-            one = standing(case, result, rival) if rival != SUBJECT else None
+        for rival in case.field.rivals:
+            one = standing(case, result, rival)
             if one is not None and one.verdict != "ahead":
                 found.append(one)
     return sorted(found, key=lambda one: one.ratio.median)
@@ -191,13 +234,13 @@ def as_markdown(table: Table) -> str:
 def print_all(results: dict[str, CaseResult]) -> None:
     """Everything, on standard output."""
     for rows in groups(results).values():
-        for table in comparisons(rows):
+        for table in tables(rows):
             print("\n" + as_text(table))
         details = detail_table(rows)
         if details:
             print("\n" + as_text(details))
     behind = not_ahead(results)
     if behind:
-        print(f"\nwhere {SUBJECT} is not ahead:")
+        print(f"\nwhere {PROJECT} is not ahead:")
         for one in behind:
             print(f"  {one.verdict:6}  {one.case.name}  {ratio_cell(one.ratio)} of {one.rival}")

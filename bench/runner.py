@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 from bench.model import Case, Sample
@@ -57,14 +57,9 @@ def measure_in_process(case: Case, contender: str, seconds: float) -> Sample:
     return sample
 
 
-def entrants(case: Case, contenders: Sequence[str]) -> list[str]:
-    """Who takes part in a case: the chosen loops, and the references that the case brings."""
-    return [*contenders, *case.references]
-
-
 def run(
     cases: Sequence[Case],
-    contenders: Sequence[str],
+    chosen: Collection[str],
     *,
     rounds: int,
     scale: float = 1.0,
@@ -74,14 +69,16 @@ def run(
     """Measure every case on every contender, ``rounds`` times.
 
     Args:
+        chosen: names; those who compete in the field of a case take part in it.
         scale: multiplies the time of each measurement.
         on_sample: told in a few words before each measurement.
         measure: how one measurement is made.
     """
-    outcome = Outcome({case.name: {name: [] for name in entrants(case, contenders)} for case in cases})
+    cases = [case for case in cases if case.field.entrants(chosen)]
+    outcome = Outcome({case.name: {name: [] for name in case.field.entrants(chosen)} for case in cases})
     for number in range(rounds):
         for case in cases:
-            order = entrants(case, contenders)
+            order = case.field.entrants(chosen)
             turn = number % len(order)
             for name in order[turn:] + order[:turn]:
                 on_sample(f"round {number + 1}/{rounds}  {case.name}  {name}")

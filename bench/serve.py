@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.contenders import CONTENDERS
+from bench.contenders import LOOPS
 from bench.store import ROOT
 
 PR_SET_PDEATHSIG = 1  # prctl(2)
@@ -90,7 +90,7 @@ def main(arguments: list[str]) -> None:
         print(json.dumps(address), flush=True)
         await asyncio.get_running_loop().create_future()
 
-    CONTENDERS[contender].run(serve())
+    LOOPS[contender].run(serve())
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable
 from time import perf_counter, perf_counter_ns, process_time_ns
 
 from bench import machine
-from bench.contenders import CONTENDERS
+from bench.contenders import FIELD, LOOPS, beat_uvloop
 from bench.model import Case, Metric, Sample, paragraph, register
 
 BLOCK_SECONDS = 0.02
@@ -53,11 +53,11 @@ def timed(
         def measure(contender: str, budget: float) -> Sample:
             if pinned:
                 os.sched_setaffinity(0, {machine.cores()[0]})
-            return CONTENDERS[contender].run(costs(body, budget, batch))
+            return LOOPS[contender].run(costs(body, budget, batch))
 
         BODIES[name] = body, batch
         metrics = (CPU, WALL) if pinned else (WALL, CPU)
-        register(Case(name, title, paragraph(body), metrics, measure, seconds, quick, target))
+        register(Case(name, title, paragraph(body), FIELD, metrics, measure, seconds, quick, beat_uvloop(target)))
         return body
 
     return decorate

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
-from bench.contenders import CONTENDERS
+from bench.contenders import FIELD, LOOPS, beat_uvloop
 from bench.model import Case, Metric, Sample, paragraph, register
 
 PARKED = 200_000  # tasks in a measurement that is given one second
@@ -49,9 +49,9 @@ def per_task(name: str, title: str, *, quick: bool = False, target: float | None
             return value
 
         def measure(contender: str, budget: float) -> Sample:
-            return {"bytes": CONTENDERS[contender].run(bytes_per_task(int(PARKED * budget)))}
+            return {"bytes": LOOPS[contender].run(bytes_per_task(int(PARKED * budget)))}
 
-        register(Case(name, title, paragraph(setup), METRICS, measure, 1.0, quick, target))
+        register(Case(name, title, paragraph(setup), FIELD, METRICS, measure, 1.0, quick, beat_uvloop(target)))
         return setup
 
     return decorate

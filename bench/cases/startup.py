@@ -12,7 +12,7 @@ import sys
 from time import perf_counter
 
 from bench import machine
-from bench.contenders import CONTENDERS
+from bench.contenders import FIELD, LOOPS
 from bench.model import Case, Metric, Sample, paragraph, register
 
 PROGRAM = "async def main(): pass\n"
@@ -27,7 +27,7 @@ def measure(contender: str, budget: float) -> Sample:
     interpreter's own start (the same for all) included.
     """
     os.sched_setaffinity(0, {machine.cores()[0]})
-    program = PROGRAM + CONTENDERS[contender].snippet
+    program = PROGRAM + LOOPS[contender].snippet
     start_once(program)  # fills the page cache and writes the .pyc files
     deadline = perf_counter() + budget
     starts: list[tuple[float, float]] = []
@@ -61,6 +61,7 @@ register(
         "startup.noop",
         "import, run a noop, exit",
         paragraph(measure),
+        FIELD,
         METRICS,
         measure,
         seconds=1.0,

@@ -13,13 +13,15 @@ import subprocess
 from typing import Any, cast
 
 from bench import machine
+from bench.contenders import FIELD, beat_uvloop
+from bench.field import Contender
 from bench.load import program
 from bench.model import Case, Metric, Sample, register
 from bench.serve import python_server, serving
 
 READ = 65536
 BACKLOG = 4096
-FLOOR = "C epoll"
+FLOOR = Contender("C epoll")
 
 Address = dict[str, Any]
 
@@ -179,7 +181,7 @@ def register_echo(
     SERVED[name] = function, ["--size", str(size), "--connections", str(connections)]
 
     def measure(contender: str, seconds: float) -> Sample:
-        if contender == FLOOR:
+        if contender == FLOOR.name:
             return echo([str(program("echo_server"))], size, connections, seconds)
         return echo(python_server(contender, function), size, connections, seconds)
 
@@ -188,12 +190,12 @@ def register_echo(
             name,
             f"{title}, {SIZES[size]}, {connections} connection{'s' if connections > 1 else ''}",
             HOW.format(server=words),
+            FIELD.with_floors(FLOOR) if floor else FIELD,
             METRICS,
             measure,
             seconds=0.6,
             quick=quick,
-            target=target,
-            references=(FLOOR,) if floor else (),
+            aims=beat_uvloop(target),
         )
     )
 

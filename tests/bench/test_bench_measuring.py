@@ -17,7 +17,8 @@ import pytest
 import bench.cases  # noqa: F401  registers every case
 from bench import __main__ as command
 from bench import machine, runner
-from bench.contenders import CONTENDERS
+from bench.contenders import LOOPS
+from bench.field import Contender, Field
 from bench.load import program
 from bench.model import CASES, Case, Metric, Sample
 from bench.timing import costs
@@ -27,10 +28,9 @@ NO_LIMIT = 60.0
 needs_compiler = pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
 
 
-def case(name: str, references: tuple[str, ...] = ()) -> Case:
-    return Case(
-        name, name, name, (Metric("ns", "ns"),), lambda contender, seconds: {"ns": 1.0}, 2.0, references=references
-    )
+def case(name: str, floors: tuple[str, ...] = ()) -> Case:
+    field = Field((Contender("x"), Contender("y")), "x", ("y",), tuple(map(Contender, floors)))
+    return Case(name, name, name, field, (Metric("ns", "ns"),), lambda contender, seconds: {"ns": 1.0}, 2.0)
 
 
 class TestRounds:
@@ -41,7 +41,7 @@ class TestRounds:
             calls.append((one.name, contender))
             return {"ns": 1.0}
 
-        runner.run([case("a.a"), case("b.b", ("C",))], ["x", "y"], rounds=2, measure=measure)
+        runner.run([case("a.a"), case("b.b", ("C",))], ["x", "y", "C"], rounds=2, measure=measure)
         first = [("a.a", "x"), ("a.a", "y"), ("b.b", "x"), ("b.b", "y"), ("b.b", "C")]
         second = [("a.a", "y"), ("a.a", "x"), ("b.b", "y"), ("b.b", "C"), ("b.b", "x")]
         assert calls == first + second
@@ -99,7 +99,7 @@ class TestCommand:
     def test_list_names_every_case(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert command.main(["--list"]) == 0
         out = capsys.readouterr().out
-        assert all(name in out for name in [*CASES, *CONTENDERS])
+        assert all(name in out for name in [*CASES, *LOOPS])
 
     def test_measures_prints_and_writes(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         target = tmp_path / "out.json"
@@ -112,7 +112,7 @@ class TestCommand:
 
 
 def test_the_machine_is_described_without_its_name() -> None:
-    text = json.dumps(machine.describe(["asyncio"])) + machine.result_name()
+    text = json.dumps(machine.describe(LOOPS["asyncio"].versions())) + machine.result_name()
     assert socket.gethostname() == "localhost" or f'"{socket.gethostname()}"' not in text
     assert machine.kernel_version("6.18.44-site-build") == "6.18.44"
     assert " " not in machine.result_name() and "/" not in machine.result_name()

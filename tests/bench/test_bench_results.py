@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 import bench.cases  # noqa: F401  registers every case
 from bench import page, report, store
-from bench.model import CASES, Case, Metric, Sample, register, select
+from bench.choice import choose
+from bench.clients import PERFORMERS, Client
+from bench.contenders import FIELD
+from bench.field import Contender, Field
+from bench.model import CASES, Aim, Case, Metric, Sample, register, select
 from bench.stats import Spread, advantage, spread
 
 SLEEP = "scheduler.sleep0"
@@ -80,6 +86,83 @@ class TestRegistry:
             select(["no-such-case"])
 
 
+@dataclass(frozen=True)
+class Lacking(Contender):
+    def missing(self) -> str:
+        return "not installed: try something else"
+
+
+CLIENTS = Field(
+    (Contender("slow"), Lacking("lacking"), Contender("ours")), "ours", ("slow",), (Contender("floor"),), tall=True
+)
+
+
+def client_case(*aims: Aim, field: Field = CLIENTS, missing: str = "") -> Case:
+    metrics = (Metric("cpu", "CPU s"), Metric("rate", "per s", more_is_better=True, compared=True), Metric("n", "n"))
+    return Case(
+        "c.case", "a case", "how", field, metrics, lambda name, seconds: {}, 1.0, aims=aims, missing=lambda: missing
+    )
+
+
+class TestField:
+    def test_floors_take_part_with_those_who_compete(self) -> None:
+        assert CLIENTS.names == ["floor", "slow", "lacking", "ours"]
+        assert CLIENTS.rivals == ["slow", "lacking"]
+        assert CLIENTS.entrants(["floor", "ours"]) == ["ours", "floor"]
+        assert CLIENTS.entrants(["floor", "uvloop"]) == []
+
+    def test_a_case_may_do_without_some_and_with_another_floor(self) -> None:
+        assert CLIENTS.without("slow", "floor").names == ["lacking", "ours"]
+        assert CLIENTS.with_floors(Contender("C")).names == ["C", "slow", "lacking", "ours"]
+        with pytest.raises(LookupError, match="no-one: not in the field of floor, slow"):
+            CLIENTS.without("no-one")
+
+    def test_a_name_stands_once(self) -> None:
+        with pytest.raises(ValueError, match="twice in the field"):
+            CLIENTS.with_floors(Contender("slow"))
+
+    def test_names_mean_the_same_in_all_fields(self) -> None:
+        found: dict[str, Contender] = {}
+        for case in CASES.values():
+            for one in case.field.everyone:
+                assert found.setdefault(one.name, one) == one
+
+    def test_aims_name_rivals_and_metrics_that_there_are(self) -> None:
+        for case in CASES.values():
+            for aim in case.aims:
+                assert aim.rival is None or aim.rival in case.field.names, case.name
+                assert case.metric(aim.key) in case.metrics
+
+    def test_a_clients_driver_exists(self) -> None:
+        for name, one in PERFORMERS.items():
+            assert one.name == name
+            module, _, function = (one.session if isinstance(one, Client) else one.driver).partition(":")
+            assert callable(getattr(import_module(f"bench.clients.{module}"), function))
+
+
+class TestChoice:
+    def test_what_is_missing_is_left_out_with_a_word(self) -> None:
+        choice = choose([client_case()], None)
+        assert choice.names == ["floor", "slow", "ours"]
+        assert choice.left_out == ["lacking: not installed: try something else"]
+
+    def test_a_case_whose_server_is_missing_is_left_out_with_a_word(self) -> None:
+        choice = choose([client_case(missing="needs nginx"), CASES[SLEEP]], ["asyncio"])
+        assert choice.cases == [CASES[SLEEP]]
+        assert choice.left_out == ["c.case: needs nginx"]
+        assert list(choice.versions) == ["asyncio"]
+
+    def test_floors_come_with_whoever_is_chosen(self) -> None:
+        choice = choose([CASES[ECHO], CASES["http.get-100"]], ["asyncio"])
+        assert choice.cases == [CASES[ECHO]]
+        assert {"C epoll", "asyncio"} <= set(choice.names)
+        assert choice.left_out == ["http.get-100: none of its contenders was chosen"]
+
+    def test_a_name_that_nobody_has_is_refused(self) -> None:
+        with pytest.raises(LookupError, match="unknown contender 'no-one': choose from asyncio"):
+            choose([CASES[SLEEP]], ["no-one"])
+
+
 class TestStore:
     def test_a_newer_run_replaces_its_own_cases_only(self) -> None:
         old = run_of({SLEEP: {"weft": nanoseconds(1.0)}, ECHO: {"weft": [{"rate": 5.0}]}}, "2026-01-01 00:00 UTC")
@@ -133,7 +216,7 @@ class TestReport:
 
     def test_a_row_holds_every_contender_and_both_ratios(self) -> None:
         (rows,) = report.groups(self.results()).values()
-        (table,) = report.comparisons(rows)
+        (table,) = report.tables(rows)
         head, line = table
         assert head == [
             "scheduler, CPU ns",
@@ -155,20 +238,59 @@ class TestReport:
     def test_without_weft_there_are_no_ratios(self) -> None:
         found = store.results([run_of({SLEEP: {"asyncio": nanoseconds(1.0)}})])
         (rows,) = report.groups(found).values()
-        assert report.comparisons(rows)[0][0] == ["scheduler, CPU ns", "asyncio"]
+        assert report.tables(rows)[0][0] == ["scheduler, CPU ns", "asyncio"]
         assert report.not_ahead(found) == []
 
     def test_a_compared_metric_gets_its_own_table_and_others_the_details(self) -> None:
         sample = {metric.key: 1.0 for metric in CASES[ECHO].metrics}
         found = store.results([run_of({ECHO: {"C epoll": [sample], "weft": [sample]}})])
         (rows,) = report.groups(found).values()
-        assert [table[0][0] for table in report.comparisons(rows)] == ["tcp, server CPU µs/message", "tcp, messages/s"]
+        assert [table[0][0] for table in report.tables(rows)] == ["tcp, server CPU µs/message", "tcp, messages/s"]
         assert [line[1] for line in report.detail_table(rows)[1:]] == ["C epoll", "weft"]
+
+    def test_a_tall_field_has_a_table_per_case_and_a_row_per_contender(self) -> None:
+        aims = (Aim(2.0, "slow"), Aim(5.0, "slow", "rate"), Aim(0.5, "floor"), Aim(4.0))
+        case = client_case(*aims)
+        rounds: dict[str, list[Sample | None]] = {
+            "ours": [{"cpu": 5.0, "rate": 8.0, "n": 1.0}] * 2,
+            "floor": [{"cpu": 2.0, "rate": 20.0, "n": 1.0}] * 2,
+            "slow": [{"cpu": 10.0, "rate": 4.0, "n": 1.0}, None],
+        }
+        (table,) = report.tables([(case, store.CaseResult("c.case", rounds, {}))])
+        assert table[0] == ["a case", "CPU s", "per s", "n", "ours vs it, CPU s", "ours vs it, per s", "aim"]
+        assert table[1] == [
+            *["floor", "2.00 (2.00-2.00)", "20.0 (20.0-20.0)", "1.00"],
+            *["0.40x (0.40-0.40)", "0.40x (0.40-0.40)", "CPU s 0.5x: missed"],
+        ]
+        assert table[2][4:] == ["2.00x (2.00-2.00)", "2.00x (2.00-2.00)", "CPU s 2x: met, per s 5x: missed"]
+        assert table[3] == ["ours", "5.00 (5.00-5.00)", "8.00 (8.00-8.00)", "1.00", "-", "-", "CPU s ≤ 4.00: missed"]
+        assert report.detail_table([(case, store.CaseResult("c.case", rounds, {}))]) == []
+
+    def test_without_the_subject_such_a_table_has_figures_only(self) -> None:
+        rounds: dict[str, list[Sample | None]] = {"slow": [{"cpu": 10.0, "rate": 4.0, "n": 1.0}]}
+        (table,) = report.tables([(client_case(Aim(2.0, "slow")), store.CaseResult("c.case", rounds, {}))])
+        assert table == [["a case", "CPU s", "per s", "n"], ["slow", "10.0 (10.0-10.0)", "4.00 (4.00-4.00)", "1.00"]]
+
+    def test_an_aim_without_a_figure_is_only_named(self) -> None:
+        nothing = store.CaseResult("c.case", {"ours": [None]}, {})
+        assert report.aim_cell(client_case(), nothing, Aim(3.0, "slow")) == "3x"
+        assert report.aim_cell(client_case(), nothing, Aim(3.0, key="rate")) == "≥ 3.00"
+
+    def test_each_subject_has_a_summary_of_its_own(self) -> None:
+        loops = store.CaseResult(SLEEP, {"weft": nanoseconds(1.0), "uvloop": nanoseconds(2.0)}, {})
+        ours = store.CaseResult("c.case", {"ours": [{"cpu": 5.0, "rate": 8.0}]}, {})
+        found = report.summaries([(CASES[SLEEP], loops), (client_case(), ours)])
+        assert [table[0] for table in found] == [
+            ["", "asyncio", "uvloop", "weft", "weft vs asyncio", "weft vs uvloop"],
+            ["", "slow", "ours", "ours vs slow"],
+        ]
+        unmeasured = store.CaseResult("c.case", {"slow": [{"cpu": 5.0}]}, {})
+        assert report.summaries([(client_case(), unmeasured)]) == []
 
     def test_a_failed_contender_leaves_a_dash(self) -> None:
         found = store.results([run_of({SLEEP: {"uvloop": nanoseconds(None), "weft": nanoseconds(1.0)}})])
         (rows,) = report.groups(found).values()
-        assert report.comparisons(rows)[0][1][1:] == ["-", "1.00 (1.00-1.00)", "-", "2.8x"]
+        assert report.tables(rows)[0][1][1:] == ["-", "1.00 (1.00-1.00)", "-", "2.8x"]
 
     def test_a_case_that_no_longer_exists_is_left_out(self) -> None:
         assert report.groups(store.results([run_of({"gone.case": {"weft": nanoseconds(1.0)}})])) == {}
@@ -203,5 +325,5 @@ class TestPage:
 
 def test_a_metric_is_compared_when_it_is_first_or_says_so() -> None:
     metrics = (Metric("a", "s"), Metric("b", "s"), Metric("c", "s", compared=True))
-    case = Case("x.y", "t", "h", metrics, lambda contender, seconds: {}, 1.0)
+    case = Case("x.y", "t", "h", FIELD, metrics, lambda contender, seconds: {}, 1.0)
     assert [metric.key for metric in case.compared] == ["a", "c"]
