@@ -16,7 +16,7 @@ from typing import Any, Self, TypedDict, Unpack
 
 from weft._version import __version__
 from weft.http._wire.incoming import Note
-from weft.http.auth import Auth, BasicAuth
+from weft.http.auth import Auth, BasicAuth, netrc_auth, netrc_path
 from weft.http.body import make_body
 from weft.http.calls import Call
 from weft.http.cookies import CookieJar
@@ -145,6 +145,7 @@ class Client:
         self._time: Any = None
         self._is_closed = False
         self._prepared: dict[Any, Request] = {}
+        self._has_netrc = trust_env and self.auth is None and os.path.exists(netrc_path())
         # Whether a request can be recognised by its URL alone: no header of it depends on when it is sent.
         self._may_prepare = self.auth is None or isinstance(self.auth, BasicAuth)
 
@@ -319,11 +320,7 @@ class Client:
             return as_auth(options["auth"])
         if url.username is not None:
             return BasicAuth(url.username, url.password or "")
-        if self.auth is None and self.trust_env:
-            from weft.http.auth import netrc_auth
-
-            return netrc_auth(url.host)
-        return self.auth
+        return netrc_auth(url.host) if self._has_netrc else self.auth
 
     def retry_for(self, options: RequestOptions) -> Retry | None:
         """How a request may be repeated."""
@@ -400,4 +397,4 @@ def as_retry(given: Any) -> Retry | None:
     """A :class:`Retry` from what a user gives."""
     if given is None or isinstance(given, Retry):
         return given
-    return Retry(attempts=given)
+    return Retry.of(given)

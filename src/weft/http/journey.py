@@ -15,7 +15,7 @@ from weft.http._wire.incoming import Incoming, Note
 from weft.http.errors import HTTPError, RedirectError, TooManyRedirectsError
 from weft.http.hooks import Tracer
 from weft.http.outgoing import Request
-from weft.http.redirects import REDIRECT_STATUSES, redirected
+from weft.http.redirects import BODY_HEADERS, CREDENTIAL_HEADERS, REDIRECT_STATUSES, redirected
 from weft.http.response import Response
 
 if TYPE_CHECKING:
@@ -25,7 +25,6 @@ __all__ = ["Journey"]
 
 HAS_COOKIES = int(Note.HAS_COOKIES)
 INFINITY = float("inf")
-CREDENTIALS = ("Authorization", "Cookie", "Proxy-Authorization")
 
 
 class Journey:
@@ -166,12 +165,12 @@ class Journey:
         headers.pop("Host", None)
         if drops_credentials:
             self._auth = None
-            for name in CREDENTIALS:
+            for name in CREDENTIAL_HEADERS:
                 headers.pop(name, None)
         elif self._auth is not None and (value := self._auth.header_for(method, url)) is not None:
             headers["Authorization"] = value
         if not keeps_body:
-            for name in ("Content-Type", "Content-Encoding", "Content-Language"):
+            for name in BODY_HEADERS:
                 headers.pop(name, None)
         self._history.append(response)
         return request.replace(method=method, url=url, headers=headers, body=request.body if keeps_body else None)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from weft.http.errors import InvalidHeaderError
 from weft.http.headers import Headers, encode_headers
+from weft.http.retries import IDEMPOTENT
 from weft.http.settings import DEFAULT_TIMEOUT, Timeout
 from weft.http.url import URL
 
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Request"]
 
-# RFC 9110, 9.2.2: sent twice they do what they do once.
-IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
 # Methods whose requests usually have a body: without one they say so (RFC 9110, 8.6).
 EXPECTED_BODY = frozenset({"POST", "PUT", "PATCH"})
 _TOKEN = frozenset("!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
