@@ -426,6 +426,8 @@ def decoder_for(content_encoding: str, *, limit: int | None = None, url: Any = N
     Raises:
         DecodingError: a coding that is unknown, or whose package is not installed, or too many of them.
     """
+    if content_encoding in _CODERS:  # The common case, which costs one look.
+        return Decoder([_coder(content_encoding, url)], content_encoding, limit, url)
     names = [name for part in content_encoding.split(",") if (name := part.strip().lower()) not in ("", "identity")]
     if not names:
         return None
