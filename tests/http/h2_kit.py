@@ -8,31 +8,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from h2.config import H2Configuration
 from h2.connection import H2Connection as Framing
 from h2.events import Event
-from h2.settings import SettingCodes
+from h2.settings import SettingCodes, Settings
 
 from weft.http.h2 import H2Connection
 from weft.http.headers import Headers
+from weft.http.request import Request
+from weft.http.url import URL
 
 E = TypeVar("E", bound=Event)
 Fields = list[tuple[str, str]]
-
-
-@dataclass
-class Target:
-    """A URL, as far as a connection looks at it."""
-
-    target: str = "/"
-    authority: str = "example.com"
-    is_secure: bool = True
-
-    def __str__(self) -> str:
-        return f"https://{self.authority}{self.target}"
 
 
 @dataclass
@@ -42,6 +32,7 @@ class FakeBody:
     content: bytes | None = None
     length: int | None = None
     pieces: Any = ()
+    content_type: str | None = None
     closed: bool = False
 
     async def chunks(self) -> AsyncIterator[bytes]:
@@ -61,14 +52,9 @@ def whole(content: bytes) -> FakeBody:
     return FakeBody(content, len(content))
 
 
-@dataclass
-class FakeRequest:
-    """A request, as far as a connection looks at it."""
-
-    method: str = "GET"
-    url: Target = field(default_factory=Target)
-    headers: Headers = field(default_factory=Headers)
-    body: FakeBody | None = None
+def make(method: str = "GET", target: str = "/", headers: Fields | None = None, body: Any = None) -> Request:
+    """A request to the server in memory."""
+    return Request(method, URL(f"https://example.com{target}"), Headers(headers or []), body)
 
 
 class FakeIncoming:
@@ -196,7 +182,9 @@ class Pair:
         self.events: list[Event] = []
         self.is_silent = silent
         if not silent:
-            self.server.local_settings.update(settings or {})
+            self.server.local_settings = Settings(
+                client=False, initial_values={SettingCodes.MAX_CONCURRENT_STREAMS: 100} | (settings or {})
+            )
             self.server.initiate_connection()
         self.connection.connection_made(self.transport)
 
@@ -226,9 +214,7 @@ class Pair:
     def get(self, method: str = "GET", **more: Any) -> FakeIncoming:
         """Begin an exchange."""
         incoming = FakeIncoming(more.pop("high_water", None))
-        if "target" in more:
-            more["url"] = Target(more.pop("target"))
-        self.connection.exchange(FakeRequest(method, **more), incoming)
+        self.connection.exchange(make(method, **more), incoming)
         return incoming
 
     def answer(self, stream: int, status: str = "200", fields: Sequence[tuple[str, str]] = (), **more: Any) -> None:

@@ -8,14 +8,13 @@ from typing import Any, TypeAlias
 
 import pytest
 from h2.errors import ErrorCodes
-from h2.events import ConnectionTerminated, DataReceived, PingAckReceived, RequestReceived, StreamReset, WindowUpdated
-from h2.settings import SettingCodes
+from h2.events import ConnectionTerminated, PingAckReceived, RequestReceived, StreamReset
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.http.h2_kit import FakeBody, FakeIncoming, FakeRequest, Pair, Target, frame, whole
+from tests.http.h2_kit import FakeBody, FakeIncoming, Pair, frame, make, whole
 from weft.http.errors import IncompleteBodyError, InvalidHeaderError, PeerClosedError, PeerProtocolError, SendError
-from weft.http.headers import Headers
+from weft.http.request import Request
 
 Run: TypeAlias = Callable[[Coroutine[Any, Any, Any]], Any]
 
@@ -25,7 +24,7 @@ def fields_of(event: RequestReceived) -> list[tuple[Any, Any]]:
 
 
 class TestRequests:
-    def sent(self, run: Run, request: FakeRequest) -> list[tuple[str, str]]:
+    def sent(self, run: Run, request: Request) -> list[tuple[str, str]]:
         async def main() -> list[tuple[str, str]]:
             pair = Pair()
             pair.connection.exchange(request, FakeIncoming())
@@ -37,7 +36,7 @@ class TestRequests:
         return run(main())  # type: ignore[no-any-return]
 
     def test_pseudo_headers_come_first(self, run: Run) -> None:
-        fields = self.sent(run, FakeRequest(url=Target("/a%2fb?x=|"), headers=Headers([("X-One", "1")])))
+        fields = self.sent(run, make(target="/a%2fb?x=|", headers=[("X-One", "1")]))
         assert fields[:4] == [
             (":method", "GET"),
             (":authority", "example.com"),
@@ -47,32 +46,30 @@ class TestRequests:
         assert fields[4:] == [("x-one", "1")]
 
     def test_the_host_header_is_the_authority(self, run: Run) -> None:
-        fields = self.sent(run, FakeRequest(headers=Headers([("Host", "other.example:8443")])))
+        fields = self.sent(run, make(headers=[("Host", "other.example:8443")]))
         assert dict(fields)[":authority"] == "other.example:8443"
         assert "host" not in dict(fields)
 
     def test_what_is_about_the_hop_is_left_out(self, run: Run) -> None:
-        headers = Headers(
-            [
-                ("Connection", "close, X-Mine"),
-                ("X-Mine", "1"),
-                ("Keep-Alive", "timeout=5"),
-                ("Proxy-Connection", "close"),
-                ("Transfer-Encoding", "chunked"),
-                ("Upgrade", "h2c"),
-                ("HTTP2-Settings", "AAMAAABkAAQAAP__"),
-                ("TE", "gzip"),
-                ("X-Stays", " v "),
-            ]
-        )
-        assert self.sent(run, FakeRequest(headers=headers))[4:] == [("x-stays", "v")]
+        headers = [
+            ("Connection", "close, X-Mine"),
+            ("X-Mine", "1"),
+            ("Keep-Alive", "timeout=5"),
+            ("Proxy-Connection", "close"),
+            ("Transfer-Encoding", "chunked"),
+            ("Upgrade", "h2c"),
+            ("HTTP2-Settings", "AAMAAABkAAQAAP__"),
+            ("TE", "gzip"),
+            ("X-Stays", " v "),
+        ]
+        assert self.sent(run, make(headers=headers))[4:] == [("x-stays", "v")]
 
     def test_te_may_say_trailers(self, run: Run) -> None:
-        assert self.sent(run, FakeRequest(headers=Headers([("TE", "trailers")])))[4:] == [("te", "trailers")]
+        assert self.sent(run, make(headers=[("TE", "trailers")]))[4:] == [("te", "trailers")]
 
     def test_cookies_and_credentials(self, run: Run) -> None:
-        headers = Headers([("Cookie", "a=1; b=2"), ("Authorization", "Basic eHg=")])
-        fields = self.sent(run, FakeRequest(headers=headers))[4:]
+        headers = [("Cookie", "a=1; b=2"), ("Authorization", "Basic eHg=")]
+        fields = self.sent(run, make(headers=headers))[4:]
         # Cookie crumbs are joined again by the server (RFC 9113, 8.2.3).
         assert sorted(fields) == [("authorization", "Basic eHg="), ("cookie", "a=1; b=2")]
 
@@ -88,20 +85,21 @@ class TestRequests:
         ],
     )
     def test_the_length_is_said(self, run: Run, method: str, body: FakeBody | None, length: str | None) -> None:
-        assert dict(self.sent(run, FakeRequest(method, body=body))).get("content-length") == length
+        assert dict(self.sent(run, make(method, body=body))).get("content-length") == length
 
     def test_a_length_that_was_given_is_not_said_twice(self, run: Run) -> None:
-        headers = Headers([("Content-Length", "3")])
-        fields = self.sent(run, FakeRequest("POST", headers=headers, body=whole(b"abc")))
+        headers = [("Content-Length", "3")]
+        fields = self.sent(run, make("POST", headers=headers, body=whole(b"abc")))
         assert fields.count(("content-length", "3")) == 1
 
     @pytest.mark.parametrize(
-        ("name", "value"), [("x y", "1"), ("x:", "1"), ("", "1"), ("x", "1\r\ny: 2"), ("x", "\0"), ("x\n", "1"), ("é", "")]
+        ("name", "value"),
+        [("x y", "1"), ("x:", "1"), ("", "1"), ("x", "1\r\ny: 2"), ("x", "\0"), ("x\n", "1"), ("é", "")],
     )
     def test_a_header_that_cannot_be_sent_fails_its_exchange_alone(self, run: Run, name: str, value: str) -> None:
         async def main() -> None:
             pair = Pair()
-            bad = pair.get(headers=Headers([(name, value)]))
+            bad = pair.get(headers=[(name, value)])
             assert isinstance(bad.error, InvalidHeaderError)
             good = pair.get()
             await pair.turn()
@@ -114,7 +112,7 @@ class TestRequests:
         run(main())
 
     def test_a_value_beyond_latin_1_is_utf_8(self, run: Run) -> None:
-        fields = self.sent(run, FakeRequest(headers=Headers([("x", "é"), ("y", "€")])))
+        fields = self.sent(run, make(headers=[("x", "é"), ("y", "€")]))
         assert dict(fields)["x"] == "é"
         assert dict(fields)["y"].encode("latin-1").decode() == "€"
 
@@ -160,7 +158,7 @@ class TestResponses:
 
         incoming = self.came(run, respond)
         assert incoming.status == 201
-        assert incoming.headers.getall("Set-Cookie") == ["a=1", "b=2"]
+        assert incoming.headers.get_list("Set-Cookie") == ["a=1", "b=2"]
         assert incoming.headers["X-A"] == "1"
         assert incoming.body == b"hello"
         assert incoming.is_complete
@@ -242,7 +240,12 @@ class TestResponses:
 
     @pytest.mark.parametrize(
         ("code", "unprocessed"),
-        [(ErrorCodes.REFUSED_STREAM, True), (ErrorCodes.INTERNAL_ERROR, False), (ErrorCodes.NO_ERROR, False), (77, False)],
+        [
+            (ErrorCodes.REFUSED_STREAM, True),
+            (ErrorCodes.INTERNAL_ERROR, False),
+            (ErrorCodes.NO_ERROR, False),
+            (77, False),
+        ],
     )
     def test_a_reset_instead_of_an_answer(self, run: Run, code: int, unprocessed: bool) -> None:
         incoming = self.came(run, lambda pair: pair.server.reset_stream(3, code))
@@ -471,11 +474,12 @@ class TestEnds:
             await pair.turn()
             pair.connection.close()
             assert pair.connection.room == 0
-            assert not pair.connection.is_open
-            assert not pair.transport.is_closing()
+            assert pair.connection.is_open
+            assert pair.connection.active == 1
             pair.answer(1, end_stream=True)
             await pair.turn()
             assert exchange.is_complete
+            assert pair.changes == [(0, True), (0, False), (0, False)]
             assert pair.transport.is_lost
             assert not pair.transport.is_aborted
             assert pair.seen(ConnectionTerminated)[0].error_code == ErrorCodes.NO_ERROR
@@ -551,7 +555,8 @@ class TestEnds:
             pair.answer(1)
             pair.server.send_data(1, b"kept", end_stream=True)
             await pair.turn()
-            assert [(event.stream_id, event.error_code) for event in pair.seen(StreamReset)][0] == (3, ErrorCodes.CANCEL)
+            reset = pair.seen(StreamReset)[0]
+            assert (reset.stream_id, reset.error_code) == (3, ErrorCodes.CANCEL)
             assert kept.body == b"kept"
             assert len(dropped.body) == before == 1000
             assert not dropped.ended.is_set()
@@ -569,5 +574,3 @@ class TestEnds:
             assert "lost streams=0" in repr(pair.connection)
 
         run(main())
-
-

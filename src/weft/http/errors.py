@@ -199,11 +199,14 @@ class PeerClosedError(HTTPError, ConnectionResetError):
     Attributes:
         unprocessed: the server said that it has not acted on the request (RFC 9113, 6.8 and 8.7): whatever its method,
             it can be sent again on another connection.
+        was_reused: the connection had been used before, and nothing came over it since this request was sent: it may
+            well have died while it was idle.
     """
 
     message = "the server closed the connection without an answer"
     blame = "peer"
     unprocessed: bool = False
+    was_reused: bool = False
 
 
 class PeerProtocolError(HTTPError):

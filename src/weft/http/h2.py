@@ -97,6 +97,7 @@ class H2Connection(asyncio.Protocol):
         self._has_settings = False
         self._is_write_paused = False
         self._owed = 0
+        self._packets = 0
         self._parting = ""
         self._flushing: asyncio.Handle | None = None
         self._linger: asyncio.TimerHandle | None = None
@@ -109,16 +110,25 @@ class H2Connection(asyncio.Protocol):
 
     @property
     def is_open(self) -> bool:
-        """Whether it takes exchanges, now or later. What is under way goes on without that."""
-        return self._state is State.OPEN and self.transport is not None and not self.transport.is_closing()
+        """Whether it stands. It may do so without room: a connection that drains has exchanges under way."""
+        return (
+            State.OPEN <= self._state <= State.DRAINING
+            and self.transport is not None
+            and not self.transport.is_closing()
+        )
 
     @property
     def room(self) -> int:
         """How many more exchanges it takes now."""
-        if not self.is_open:
+        if self._state is not State.OPEN or not self.is_open:
             return 0
         limit = self._framing.remote_settings.max_concurrent_streams if self._has_settings else ASSUMED_STREAMS
         return max(0, min(limit, MOST_STREAMS) - len(self._streams))
+
+    @property
+    def active(self) -> int:
+        """How many exchanges are under way."""
+        return len(self._streams)
 
     def exchange(self, request: Any, incoming: Any) -> None:
         """Send ``request``; what comes back goes to ``incoming``.
@@ -137,7 +147,7 @@ class H2Connection(asyncio.Protocol):
         has_body = body is not None and body.content != b""
         number = self._framing.get_next_available_stream_id()
         self._framing.send_headers(number, fields, end_stream=not has_body)
-        self._streams[number] = stream = Stream(self, number, request, incoming)
+        self._streams[number] = stream = Stream(self, number, request, incoming, self._packets)
         incoming.source = stream
         self.uses += 1
         if has_body:
@@ -175,6 +185,7 @@ class H2Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._state >= State.CLOSING:
             return
+        self._packets += 1
         before = self._framing.unsent
         events, broken = self._framing.receive(data)
         self._owed += self._framing.unsent - before
@@ -330,6 +341,7 @@ class H2Connection(asyncio.Protocol):
             error = SendError(f"{SendError.message}: {cause}", url=url)
         else:
             error = PeerClosedError(f"{PeerClosedError.message}{self._parting}", url=url)
+            error.was_reused = stream.number > 1 and stream.packets_before == self._packets
         error.__cause__ = cause
         return error
 

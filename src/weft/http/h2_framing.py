@@ -17,9 +17,9 @@ from h2.connection import ConnectionState
 from h2.connection import H2Connection as Connection
 from h2.errors import ErrorCodes
 from h2.events import DataReceived, Event, ResponseReceived, StreamEnded, StreamReset
-from h2.exceptions import DenialOfServiceError, ProtocolError
+from h2.exceptions import DenialOfServiceError, FrameTooLargeError, ProtocolError
 from h2.settings import SettingCodes, Settings
-from hyperframe.frame import Frame, GoAwayFrame
+from hyperframe.frame import Frame, GoAwayFrame, SettingsFrame
 
 from weft.http.errors import InvalidHeaderError
 from weft.http.headers import Headers
@@ -77,6 +77,7 @@ class Framing(Connection):
         self._idle = 0
         self._idle_since = clock()
         self._returned = 0
+        self._has_begun = False
         self._events: list[Event] = []
 
     @property
@@ -99,12 +100,24 @@ class Framing(Connection):
         self._events = events
         try:
             self.receive_data(data)
+            self._refuse_long_frame()
         except ProtocolError as error:
             return events, error
         return events, None
 
+    def _refuse_long_frame(self) -> None:
+        """Refuse a frame by the length it announces. h2 waits for all of it first: 16 MiB, or a server of HTTP/1.1."""
+        length = int.from_bytes(self.incoming_buffer._data[:3], "big")
+        if length > self.max_inbound_frame_size:
+            self._terminate_connection(ErrorCodes.FRAME_SIZE_ERROR)
+            raise FrameTooLargeError(f"a frame of {length} bytes, where {self.max_inbound_frame_size} are allowed")
+
     def _receive_frame(self, frame: Frame) -> list[Event]:
         """One frame. h2 calls this, and drops what it returns if a later frame of the same bytes is wrong."""
+        if not self._has_begun:
+            if not isinstance(frame, SettingsFrame):  # RFC 9113, 3.4
+                raise ProtocolError("the first frame is not SETTINGS")
+            self._has_begun = True
         if isinstance(frame, GoAwayFrame):
             # h2 takes GOAWAY for the end: it drops what was to be sent, and refuses every frame that follows. But the
             # streams up to the last one named go on (RFC 9113, 6.8).
@@ -173,12 +186,14 @@ class Framing(Connection):
 _NAME: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9a-z]+")
 # RFC 9113 8.2.1 forbids three of them; no other control character has a use either.
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
-# What is about one HTTP/1 connection (RFC 9113, 8.2.2), and the host, which is a pseudo-header here.
-_HOP_BY_HOP: Final = frozenset(
-    {"connection", "host", "http2-settings", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade"}
-)
-# Methods whose requests have a meaning for a body: without one they say that it is empty (RFC 9110, 8.6).
-_WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
+# What is about one HTTP/1 connection (RFC 9113, 8.2.2); the host, which is a pseudo-header here; and the length, which
+# follows from the body.
+_LEFT_OUT: Final = frozenset(
+    {
+        "connection", "content-length", "host", "http2-settings", "keep-alive", "proxy-connection", "transfer-encoding",
+        "upgrade",
+    }
+)  # fmt: skip
 
 
 def request_fields(request: Any) -> list[Header]:
@@ -187,28 +202,22 @@ def request_fields(request: Any) -> list[Header]:
     Raises:
         InvalidHeaderError: a name is no token, or a value has control characters.
     """
-    url, headers, body = request.url, request.headers, request.body
+    url = request.url
+    pairs = [(name.lower(), value.strip(" \t")) for name, value in request.headers.items()]
+    named = {one.strip().lower() for name, value in pairs if name == "connection" for one in value.split(",")}
     fields: list[tuple[str, str]] = [
         (":method", request.method),
-        (":authority", headers.get("host") or url.authority),
+        (":authority", request.headers.get("host") or url.authority),
         (":scheme", "https" if url.is_secure else "http"),
         (":path", url.target),
     ]
-    pairs = [(name.lower(), value.strip(" \t")) for name, value in headers.items()]
-    named = {one.strip().lower() for name, value in pairs if name == "connection" for one in value.split(",")}
-    has_length = False
     for name, value in pairs:
-        if name in _HOP_BY_HOP or name in named:
-            continue
-        if name == "te" and value.lower() != "trailers":
+        if name in _LEFT_OUT or name in named or (name == "te" and value.lower() != "trailers"):
             continue
         if not _NAME.fullmatch(name):
             raise InvalidHeaderError(f"a header cannot be called {name!r}", url=url)
-        has_length |= name == "content-length"
         fields.append((name, value))
-    length = body.length if body is not None else 0 if request.method in _WITH_BODY else None
-    if length is not None and not has_length:
-        fields.append(("content-length", str(length)))
+    fields += [(name.lower(), value) for name, value in request.framing()]
     return [_encoded(name, value, url) for name, value in fields]
 
 

@@ -46,16 +46,20 @@ class Stream:
         number: the stream's identifier.
         request: what was sent.
         incoming: where the response goes.
+        packets: how many the connection had received before.
     """
 
-    __slots__ = ("_credit", "_expected", "_owner", "_paused", "_received", "incoming", "is_answered", "is_empty",
-                 "number", "request", "upload")  # fmt: skip
+    __slots__ = (
+        "_credit", "_expected", "_owner", "_paused", "_received", "incoming", "is_answered", "is_empty", "number",
+        "packets_before", "request", "upload",
+    )  # fmt: skip
 
-    def __init__(self, owner: Owner, number: int, request: Any, incoming: Any) -> None:
+    def __init__(self, owner: Owner, number: int, request: Any, incoming: Any, packets: int) -> None:
         self._owner = owner
         self.number = number
         self.request = request
         self.incoming = incoming
+        self.packets_before = packets
         self.upload: Upload | None = None
         self.is_answered = False
         self.is_empty = request.method == "HEAD"
