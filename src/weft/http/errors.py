@@ -194,10 +194,19 @@ class SendError(HTTPError, ConnectionError):
 
 
 class PeerClosedError(HTTPError, ConnectionResetError):
-    """The peer closed the connection instead of answering."""
+    """The peer closed the connection, or over HTTP/2 the stream, instead of answering.
+
+    Attributes:
+        unprocessed: the server said that it has not acted on the request (RFC 9113, 6.8 and 8.7): whatever its method,
+            it can be sent again on another connection.
+        was_reused: the connection had been used before, and nothing came over it since this request was sent: it may
+            well have died while it was idle.
+    """
 
     message = "the server closed the connection without an answer"
     blame = "peer"
+    unprocessed: bool = False
+    was_reused: bool = False
 
 
 class PeerProtocolError(HTTPError):
