@@ -18,6 +18,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
+    from weft.cli.fetch.options import Options
     from weft.cli.fetch.run import Outcome
 
 __all__ = ["main"]
@@ -61,26 +62,32 @@ def _fetch(arguments: Sequence[str], signals: Sequence[int]) -> int:
     except Refused as problem:
         print(f"weft fetch: {problem}", file=sys.stderr)
         return USAGE_ERROR
-    return _report(outcome, options.quiet)
+    return _report(outcome, options)
 
 
-def _report(outcome: Outcome, quiet: bool) -> int:
+def _report(outcome: Outcome, options: Options) -> int:
     from weft.cli.fetch.summary import summary
 
     error, stopped = outcome.error, outcome.stopped
     if isinstance(getattr(error, "__cause__", None), BrokenPipeError):  # nobody reads the rest, as with "| head"
         _die_of(signal.SIGPIPE)
-    if not quiet:
+    if not options.quiet:
         if hasattr(sys.stderr, "reconfigure"):
             sys.stderr.reconfigure(errors="replace")  # µ and bars in an ASCII world
         with suppress(OSError):
-            print(summary(outcome.stats, stopped.name if stopped else None), file=sys.stderr)
+            print(summary(outcome.stats, _stopped_text(stopped, options)), file=sys.stderr)
     if error is not None:
         print(f"weft fetch: {error}", file=sys.stderr)
         return FAILED
     if stopped is not None:
         raise SystemExit(128 + stopped)  # all is written: this is an orderly end, and says why it came early
     return FAILED if outcome.stats.failed else 0
+
+
+def _stopped_text(stopped: signal.Signals | None, options: Options) -> str | None:
+    if stopped is None:
+        return None
+    return f"stopped by {stopped.name}" + ("" if options.output == "-" else "; --resume goes on from here")
 
 
 def _stop_early(number: int, frame: FrameType | None) -> Any:

@@ -34,9 +34,7 @@ class ResponseLike(Protocol):
 class ClientLike(Protocol):
     """What is used of a client of ``weft.http``."""
 
-    def request(
-        self, method: str, url: str, *, content: bytes | None = None
-    ) -> AbstractAsyncContextManager[ResponseLike]: ...
+    def request(self, method: str, url: str, **options: Any) -> AbstractAsyncContextManager[ResponseLike]: ...
 
 
 def make_client(options: Options) -> Any:
@@ -104,7 +102,8 @@ class Fetcher:
 
     async def _fetch(self, result: Result, start: float) -> None:
         options = self.options
-        async with self.client.request(options.method, result.item.url, content=options.data) as response:
+        body = {} if options.data is None else {"content": options.data}
+        async with self.client.request(options.method, result.item.url, **body) as response:
             result.first_byte = time.perf_counter() - start
             result.status = response.status
             result.final_url = str(response.url)

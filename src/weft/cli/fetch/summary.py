@@ -25,7 +25,7 @@ def summary(stats: Stats, stopped: str | None = None) -> str:
 
     Args:
         stats: the figures.
-        stopped: what stopped the run, where something did.
+        stopped: what to say about the end of a run that was stopped.
     """
     return "\n".join([*_counts(stats, stopped), *_failures(stats), *_latencies(stats.latency)])
 
@@ -38,7 +38,7 @@ def _counts(stats: Stats, stopped: str | None) -> Iterator[str]:
     per_second = f", {stats.finished / seconds:.0f} requests/s, {bytes_text(stats.size / seconds)}/s" if seconds else ""
     yield f"{', '.join(parts)}; {bytes_text(stats.size)} in {time_text(seconds)}{per_second if stats.finished else ''}"
     if stopped is not None:
-        yield f"stopped by {stopped}; --resume goes on from here"
+        yield stopped
 
 
 def _failures(stats: Stats) -> Iterator[str]:
