@@ -111,7 +111,7 @@ class Engine:
                 self._start_worker(group)
         except BaseExceptionGroup as errors:
             if (ours := errors.subgroup((Refused, SinkError))) is not None:
-                raise ours.exceptions[0] from None
+                raise ours.exceptions[0]  # not "from": its own cause is looked at
             raise
 
     def stop(self) -> None:
@@ -128,7 +128,10 @@ class Engine:
         worker.add_done_callback(self._workers.discard)
 
     async def _work(self, group: asyncio.TaskGroup) -> None:
-        while not self._stopping and (item := await self._feed.next()) is not None:
+        task = asyncio.current_task()
+        assert task is not None
+        # A result that was just being finished when the task was cancelled has been finished: hence the question.
+        while not task.cancelling() and (item := await self._feed.next()) is not None:
             self._start_worker(group)  # one more, as long as there are items for them: ten URLs need no thousand tasks
             self._stats.in_flight += 1
             try:

@@ -12,9 +12,9 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from weft.cli.fetch.model import FIRST_BAD_STATUS, Item, Result, SinkError
+from weft.cli.fetch.model import Item, Result, SinkError
 from weft.cli.fetch.options import Options
-from weft.cli.fetch.sinks.files import Files
+from weft.cli.fetch.sinks.files import BodyFile, Files
 
 __all__ = ["ClientLike", "Fetcher", "ResponseLike", "make_client"]
 
@@ -101,21 +101,33 @@ class Fetcher:
         return result
 
     async def _fetch(self, result: Result, start: float) -> None:
+        if self.files is None:
+            await self._exchange(result, start, None)
+            return
+        async with self.files.body(result.item.url) as body:
+            await self._exchange(result, start, body)
+            if result.ok:  # a file that is there is a fetch that succeeded
+                await body.finish()
+                result.file = body.name
+
+    async def _exchange(self, result: Result, start: float, file: BodyFile | None) -> None:
         options = self.options
-        body = {} if options.data is None else {"content": options.data}
-        async with self.client.request(options.method, result.item.url, **body) as response:
+        content = {} if options.data is None else {"content": options.data}
+        async with self.client.request(options.method, result.item.url, **content) as response:
             result.first_byte = time.perf_counter() - start
             result.status = response.status
             result.final_url = str(response.url)
+            result.charset = _charset(response.headers.get("Content-Type"))
             if options.show_headers or options.db is not None:
                 result.headers = list(response.headers.items())
-            if self.files is not None:
-                await self._to_file(response, result, self.files)
-            elif options.body == "none":
-                await self._discard(response, result)
-            else:
-                result.charset = _charset(response.headers.get("Content-Type"))
-                result.body = b"".join([piece async for piece in self._pieces(response, result)])
+            kept: list[bytes] = []
+            async for piece in self._pieces(response, result):
+                if file is None and options.body != "none":
+                    kept.append(piece)
+                elif file is not None and result.ok:
+                    await file.write(piece)
+        if file is None and options.body != "none":
+            result.body = b"".join(kept)
 
     async def _pieces(self, response: ResponseLike, result: Result) -> AsyncIterator[bytes]:
         most = self.options.max_size
@@ -124,20 +136,6 @@ class Fetcher:
             if most is not None and result.size > most:
                 raise _BodyTooLargeError(f"the body is larger than --max-size {most}")
             yield piece
-
-    async def _discard(self, response: ResponseLike, result: Result) -> None:
-        async for _ in self._pieces(response, result):
-            pass
-
-    async def _to_file(self, response: ResponseLike, result: Result, files: Files) -> None:
-        if response.status >= FIRST_BAD_STATUS:  # a file that is there is a fetch that succeeded
-            await self._discard(response, result)
-            return
-        async with files.body(result.item.url) as body:
-            async for piece in self._pieces(response, result):
-                await body.write(piece)
-            await body.finish()
-            result.file = body.name
 
 
 def _message(exc: BaseException) -> str:

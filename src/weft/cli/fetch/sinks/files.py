@@ -107,9 +107,7 @@ class BodyFile:
 
     async def __aexit__(self, *exception: object) -> None:
         if self._under_way is not None:
-            while not self._under_way.done():  # the thread is at it: wait, however often we are cancelled
-                with suppress(asyncio.CancelledError):
-                    await asyncio.wait([self._under_way])
+            await _end_of(self._under_way)
             self._under_way.exception()  # whoever was cancelled has not asked for it
         if self._stream is not None:
             self._stream.close()
@@ -125,21 +123,26 @@ class BodyFile:
         self._pieces.append(data)
         self._gathered += len(data)
         if self._gathered >= PIECE:
-            await self._in_thread(finish=False)
+            await asyncio.shield(self._in_thread(finish=False))
 
     async def finish(self) -> None:
         """Gives the file its name: now it is there, as a whole.
 
+        Being cancelled does not end this: otherwise a file could be there that no result tells of. Who awaits it finds
+        in ``Task.cancelling`` that they were.
+
         Raises:
             SinkError: when it cannot be written.
         """
-        await self._in_thread(finish=True)
+        under_way = self._in_thread(finish=True)
+        await _end_of(under_way)
+        under_way.result()
 
-    async def _in_thread(self, finish: bool) -> None:
+    def _in_thread(self, finish: bool) -> asyncio.Future[None]:
         pieces, self._pieces, self._gathered = self._pieces, [], 0
         loop = asyncio.get_running_loop()
         self._under_way = loop.run_in_executor(self._threads, self._work, pieces, finish)
-        await asyncio.shield(self._under_way)
+        return self._under_way
 
     def _work(self, pieces: Sequence[bytes], finish: bool) -> None:
         try:
@@ -155,3 +158,10 @@ class BodyFile:
                 self._stream = None
         except OSError as exc:
             raise SinkError(f"cannot write {self._final}: {exc.strerror or exc}") from exc
+
+
+async def _end_of(future: asyncio.Future[None]) -> None:
+    """Waits for a thread, however often we are cancelled: it cannot be stopped anyway."""
+    while not future.done():
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait([future])
