@@ -35,8 +35,8 @@ def test_version(weft: Command, option: str) -> None:
     ("word", "text"),
     [
         ("rcae", "weft: unknown command 'rcae'; did you mean 'race'?\n"),
-        ("zzz", "weft: unknown command 'zzz'; there are: run, race\n"),
-        ("--fast", "weft: unknown option '--fast'; there are: run, race\n"),
+        ("zzz", "weft: unknown command 'zzz'; there are: run, race, fetch\n"),
+        ("--fast", "weft: unknown option '--fast'; there are: run, race, fetch\n"),
     ],
 )
 def test_unknown_word_is_an_error_of_use(weft: Command, word: str, text: str) -> None:

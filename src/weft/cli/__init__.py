@@ -16,6 +16,7 @@ __all__ = ["main"]
 COMMANDS = {
     "run": "run a Python program with weft as its event loop",
     "race": "one after another, threads, coroutines: the same requests, side by side",
+    "fetch": "fetch many URLs at once, to JSON lines, files or SQLite",
 }
 
 USAGE_ERROR = 2  # what argparse, and most commands, exit with when the command line makes no sense
