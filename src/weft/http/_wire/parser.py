@@ -26,7 +26,7 @@ from cython.cimports.weft.http._wire.incoming import (
 
 from weft.http.errors import PeerProtocolError
 
-# What a head, a trailer, or the extensions of a body's chunks may take, in bytes. nginx sends up to 8 KiB per line,
+# What a head, a trailer, or the extensions of one chunk may take, in bytes. nginx sends up to 8 KiB per line,
 # node takes 16 KiB in all, Go's client 1 MiB; cookies of real sites need up to 20 KiB.
 MOST_HEAD = cython.declare(cython.Py_ssize_t, 64 * 1024)
 MOST_FIELDS = cython.declare(cython.int, 512)
@@ -100,6 +100,8 @@ class ResponseParser:
         self.may_tunnel = may_tunnel
         self.interim = 0
         self.is_reusable = False
+        if self.kept:  # of a head that never ended
+            self.kept.clear()
         self.reset_head()
         return 0
 
@@ -337,7 +339,6 @@ class ResponseParser:
         elif self.is_chunked:
             self.step = SIZE
             self.digits = 0
-            self.extension = 0
         elif self.length >= 0:
             self.left = self.length
             self.step = LENGTH if self.length else DONE
@@ -375,6 +376,7 @@ class ResponseParser:
                         self.refuse("a chunk size of too many digits")
                 elif self.digits and (byte == 59 or byte == CR):
                     self.step = EXTENSION if byte == 59 else SIZE_END
+                    self.extension = 0
                 else:
                     self.refuse("a chunk size that is not a hexadecimal number")
             elif self.step == EXTENSION:
