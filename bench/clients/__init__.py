@@ -30,7 +30,7 @@ class Client(Contender):
     def missing(self) -> str:
         """Empty when its modules and its loop are installed."""
         if absent := [module for module in self.modules or self.packages if not importable(module)]:
-            return f"not installed ({', '.join(absent)}): try `pip install {' '.join(self.packages)}`"
+            return f"cannot be imported ({', '.join(absent)}): try `pip install {' '.join(self.packages)}`"
         return LOOPS[self.loop].missing()
 
     def versions(self) -> dict[str, str]:
