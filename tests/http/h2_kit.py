@@ -18,7 +18,7 @@ from h2.settings import SettingCodes, Settings
 
 from weft.http.h2 import H2Connection
 from weft.http.headers import Headers
-from weft.http.request import Request
+from weft.http.outgoing import Request
 from weft.http.url import URL
 
 E = TypeVar("E", bound=Event)

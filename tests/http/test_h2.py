@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from tests.http.h2_kit import FakeBody, FakeIncoming, Pair, frame, make, whole
 from weft.http.errors import IncompleteBodyError, InvalidHeaderError, PeerClosedError, PeerProtocolError, SendError
-from weft.http.request import Request
+from weft.http.outgoing import Request
 
 Run: TypeAlias = Callable[[Coroutine[Any, Any, Any]], Any]
 

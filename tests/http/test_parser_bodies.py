@@ -119,7 +119,8 @@ class TestCodings:
         "value",
         [
             b"", b"gzip", b"identity", b"gzip, chunked", b"chunked, gzip", b"chunked, chunked", b"chunked,",
-            b",chunked", b"chunked, identity", b"chunked;q=1", b"xchunked", b"chunkedx", b"chunke", b"\x0bchunked", b"chunked\x0b",
+            b",chunked", b"chunked, identity", b"chunked;q=1", b"xchunked", b"chunkedx", b"chunke", b"\x0bchunked",
+            b"chunked\x0b",
             b"chun\xebed", b'"chunked"', b"cow", b"chunked\r\nTransfer-Encoding: chunked",
             b"gzip\r\nTransfer-Encoding: chunked", b"chunked\r\nTransfer-Encoding: identity",
         ],

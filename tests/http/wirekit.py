@@ -17,7 +17,7 @@ from typing import Any
 from weft.http._wire.incoming import Incoming
 from weft.http._wire.parser import ResponseParser, Step
 from weft.http.errors import PeerProtocolError
-from weft.http.options import DEFAULT_TIMEOUT, Timeout
+from weft.http.settings import DEFAULT_TIMEOUT, Timeout
 
 URL = "http://peer.example/"
 

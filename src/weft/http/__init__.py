@@ -1,7 +1,7 @@
 """An HTTP client for coroutines, on weft's loop and on any other asyncio loop.
 
-``Client`` is where to begin; ``ClientSession`` is the same class. Owns the names that users import; some are aiohttp's, so
-that programs written for it run with the import changed. What only some programs need is imported when it is asked for.
+``Client`` is where to begin; ``ClientSession`` is the same class. Owns the names that users import; some are aiohttp's,
+so that programs written for it run with the import changed. What only some programs need is imported when asked for.
 """
 
 from __future__ import annotations

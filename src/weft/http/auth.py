@@ -19,7 +19,7 @@ from typing import Final
 from weft.http.digest import DigestSpace, choose_digest
 from weft.http.url import URL
 
-__all__ = ["Auth", "BasicAuth", "BearerAuth", "DigestAuth", "NetrcAuth", "netrc_auth"]
+__all__ = ["Auth", "BasicAuth", "BearerAuth", "DigestAuth", "NetrcAuth", "netrc_auth", "netrc_path"]
 
 _MAX_SPACES: Final = 1000  # Servers whose challenge is kept: as many as a client has URLs prepared.
 
@@ -207,7 +207,7 @@ class NetrcAuth(Auth):
     def header_for(self, method: str, url: URL) -> str | None:
         """Name and password for the URL's host, if the file has them."""
         if self._file is None:
-            path = _default_netrc() if self._path is None else os.fspath(self._path)
+            path = netrc_path() if self._path is None else os.fspath(self._path)
             try:
                 self._file = netrc(path)
             except FileNotFoundError:
@@ -226,7 +226,7 @@ class NetrcAuth(Auth):
 
 def netrc_auth(host: str) -> BasicAuth | None:
     """Name and password for a host from the user's netrc file; None if there is no file, no entry or no sense in it."""
-    path = _default_netrc()
+    path = netrc_path()
     try:
         status = os.stat(path)
         return _of_host(_read_netrc(path, status.st_mtime_ns, status.st_size), host)
@@ -241,7 +241,7 @@ def _read_netrc(path: str, changed: int, size: int) -> netrc:
     return netrc(path)
 
 
-def _default_netrc() -> str:
+def netrc_path() -> str:
     """The user's netrc file."""
     return os.environ.get("NETRC") or os.path.expanduser("~/.netrc")
 

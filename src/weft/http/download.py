@@ -59,7 +59,7 @@ async def _copy(response: Response, file: IO[bytes]) -> int:
     finally:
         if writing is not None:
             # The thread must have let go of the file before it is closed, also when this task is cancelled.
-            await asyncio.shield(asyncio.wait([writing]))  # type: ignore[type-var, list-item]
+            await asyncio.shield(asyncio.wait([writing]))  # type: ignore[type-var]
     if writing is not None:
         await writing
     if pieces:

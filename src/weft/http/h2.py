@@ -75,7 +75,6 @@ class H2Connection(asyncio.Protocol):
 
     Attributes:
         bucket: the pool's.
-        idle_since: the pool's.
         uses: how many exchanges it was given.
     """
 
@@ -87,7 +86,6 @@ class H2Connection(asyncio.Protocol):
         self.loop = loop
         self.on_change = on_change
         self.bucket: Any = None
-        self.idle_since = 0.0
         self.uses = 0
         self.transport: asyncio.Transport | None = None
         self._framing = Framing(loop.time)

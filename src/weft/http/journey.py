@@ -123,7 +123,7 @@ class Journey:
     def _follows(self) -> bool:
         for name in ("follow_redirects", "allow_redirects"):
             if name in self._options:
-                return bool(self._options[name])  # type: ignore[literal-required]
+                return bool(self._options[name])
         return self._client.follow_redirects
 
     def _with_answer(self, response: Response) -> Request | None:
