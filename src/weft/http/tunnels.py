@@ -187,7 +187,7 @@ async def _ask_socks(proxy: Proxy, transport: asyncio.Transport, dialogue: Dialo
     elif method != NO_AUTH:
         raise ProxyError(f"the proxy {proxy} chose method {method} to log in, which it was not offered")
 
-    transport.write(bytes([VERSION, CONNECT, 0]) + _socks_address(target))
+    transport.write(bytes([VERSION, CONNECT, 0]) + _socks_address(proxy, target))
     version, reply, _, kind = await dialogue.exactly(4)
     _check_version(proxy, version, VERSION)
     if reply:
@@ -218,13 +218,13 @@ def _check_version(proxy: Proxy, version: int, expected: int) -> None:
         raise ProxyError(f"the proxy {proxy} does not speak SOCKS 5: it answers with version {version}")
 
 
-def _socks_address(target: tuple[str, int]) -> bytes:
+def _socks_address(proxy: Proxy, target: tuple[str, int]) -> bytes:
     host, port = target
     try:
         address = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:
         name = host.encode("ascii")
         if len(name) > 255:
-            raise ProxyError(f"SOCKS has no room for a name of {len(name)} bytes") from None
+            raise ProxyError(f"the proxy {proxy} cannot be asked for a name of {len(name)} bytes") from None
         return bytes([NAME, len(name)]) + name + port.to_bytes(2, "big")
     return bytes([IPV4 if address.version == 4 else IPV6]) + address.packed + port.to_bytes(2, "big")
