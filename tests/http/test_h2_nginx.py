@@ -26,7 +26,7 @@ from weft.http._wire.incoming import Incoming
 from weft.http.errors import PeerClosedError
 from weft.http.h2 import H2Connection
 from weft.http.headers import Headers
-from weft.http.request import Request
+from weft.http.outgoing import Request
 from weft.http.url import URL
 
 NGINX = shutil.which("nginx", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
