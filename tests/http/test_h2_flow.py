@@ -183,7 +183,8 @@ class TestUploads:
     def test_nothing_more_is_sent_for_an_exchange_that_is_over(self, run: Run, by: str, chunked: bool) -> None:
         async def main() -> None:
             pair = Pair()
-            body = FakeBody(None, None, iter(lambda: b"x" * 50_000, b"")) if chunked else whole(b"x" * 500_000)
+            streamed = FakeBody(None, None, iter(lambda: b"x" * 50_000, b""))
+            body = streamed if chunked else whole(b"x" * 500_000)
             exchange = pair.get("POST", body=body)
             await pair.turn()
             if by == "answer":
@@ -205,7 +206,7 @@ class TestUploads:
                 assert exchange.is_complete
                 assert exchange.status == 413
                 assert [one.error_code for one in pair.seen(StreamReset)] == [ErrorCodes.NO_ERROR]
-            assert not chunked or body.closed
+            assert streamed.closed is chunked
             assert pair.connection.active == 0
             await pair.end()
 
