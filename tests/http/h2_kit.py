@@ -13,9 +13,10 @@ from typing import Any, TypeVar
 
 from h2.config import H2Configuration
 from h2.connection import H2Connection as Framing
-from h2.events import Event
+from h2.events import DataReceived, Event, StreamEnded
 from h2.settings import SettingCodes, Settings
 
+from weft.http.body import Body
 from weft.http.h2 import H2Connection
 from weft.http.headers import Headers
 from weft.http.outgoing import Request
@@ -27,9 +28,9 @@ Fields = list[tuple[str, str]]
 
 @dataclass
 class FakeBody:
-    """A body of a request, whole or in chunks."""
+    """A body of a request in chunks, which the test can look at."""
 
-    content: bytes | None = None
+    content: None = None
     length: int | None = None
     pieces: Any = ()
     content_type: str | None = None
@@ -47,9 +48,9 @@ class FakeBody:
             self.closed = True
 
 
-def whole(content: bytes) -> FakeBody:
+def whole(content: bytes) -> Body:
     """A body that is there as a whole."""
-    return FakeBody(content, len(content))
+    return Body(content)
 
 
 def make(method: str = "GET", target: str = "/", headers: Fields | None = None, body: Any = None) -> Request:
@@ -235,3 +236,13 @@ class Pair:
 def frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
     """The bytes of a frame (RFC 9113, 4.1)."""
     return len(payload).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + payload
+
+
+def sent_on(pair: Pair, stream: int) -> bytes:
+    """What the server received of a request's body."""
+    return b"".join(event.data for event in pair.seen(DataReceived) if event.stream_id == stream)
+
+
+def ended(pair: Pair) -> list[int]:
+    """The streams whose requests the server has whole."""
+    return [event.stream_id for event in pair.seen(StreamEnded)]

@@ -276,7 +276,7 @@ class TestNginx:
         pieces = [content[at : at + 100_000] for at in range(0, len(content), 100_000)]
 
         async def main() -> None:
-            body = whole(content)
+            body: Any = whole(content)
             if kind != "whole":
                 body = FakeBody(None, len(content) if kind == "with a length" else None, pieces)
             async with upstream(nginx, echo), connected(nginx / "main") as client:

@@ -31,7 +31,6 @@ from h2.events import (
 from weft.http.errors import (
     HTTPError,
     IncompleteBodyError,
-    InvalidHeaderError,
     PeerClosedError,
     PeerProtocolError,
     SendError,
@@ -133,14 +132,11 @@ class H2Connection(asyncio.Protocol):
 
         Raises:
             RuntimeError: there is no room.
+            InvalidHeaderError: the request has a header that cannot be sent. The connection is as it was.
         """
         if self.room <= 0:
             raise RuntimeError(f"{self!r} takes no request now")
-        try:
-            fields = request_fields(request)
-        except InvalidHeaderError as error:
-            incoming.fail(error)
-            return
+        fields = request_fields(request)
         body = request.body
         has_body = body is not None and body.content != b""
         number = self._framing.get_next_available_stream_id()
