@@ -12,6 +12,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -246,6 +247,39 @@ class TestInterrupts:
         assert process.returncode == 130
         assert "stopped by SIGINT; --resume goes on from here" in errors
         assert [record["body"] for record in records_of((tmp_path / "out").read_text())] == ["/quick"]
+
+    def blocked(self, server: Server, start: Callable[..., subprocess.Popen[str]]) -> subprocess.Popen[str]:
+        """A run whose results nobody reads, and that has more of them than a pipe holds."""
+        process = start(*(f"{server.url}/bytes/{50_000 + number}" for number in range(20)), "-c", "20")
+        server.wait_until_asked(20)
+        return process
+
+    def test_while_results_are_written(self, server: Server, start: Callable[..., subprocess.Popen[str]]) -> None:
+        process = self.blocked(server, start)
+        process.send_signal(signal.SIGINT)
+        output, errors = process.communicate(timeout=LIMIT)
+        assert process.returncode == 130
+        assert "Traceback" not in errors
+        assert len(records_of(output)) == told_as_done(errors)
+
+    def test_a_second_signal_ends_it_on_the_spot(
+        self, server: Server, start: Callable[..., subprocess.Popen[str]]
+    ) -> None:
+        process = self.blocked(server, start)
+        while process.poll() is None:
+            process.send_signal(signal.SIGINT)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(0.05)
+        assert process.returncode in (-signal.SIGINT, 130)  # 130: no result was on its way yet
+
+    def test_a_signal_that_is_ignored_stays_so(self, server: Server, tmp_path: Path) -> None:
+        command = f"trap '' INT; exec {sys.executable} -m weft fetch {server.url}/wait/x -o out"
+        process = start_command(["sh", "-c", command], tmp_path, {})
+        server.wait_until_asked(1)
+        process.send_signal(signal.SIGINT)
+        server.release()
+        _, errors = process.communicate(timeout=LIMIT)
+        assert (process.returncode, told_as_done(errors)) == (0, 1)
 
 
 def cut_to_lines(path: Path) -> None:

@@ -254,7 +254,7 @@ class Client:
         """Open a WebSocket (RFC 6455) to ``url``; ``await`` gives it, ``async with`` closes it too.
 
         The options are those of :meth:`request`, and of :class:`WebSocket`: ``subprotocols``, ``heartbeat``,
-        ``max_size``, ``compress``.
+        ``max_size``, ``compress``, ``close_timeout``, ``autoping``.
         """
         from weft.http.upgrade import open_websocket
 

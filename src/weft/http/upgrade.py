@@ -7,7 +7,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from weft.http.errors import WebSocketError
-from weft.http.websocket import WebSocket, check_handshake, handshake_headers
+from weft.http.websocket import WebSocket
+from weft.http.wshandshake import check_handshake, handshake_headers
 
 if TYPE_CHECKING:
     from weft.http.client import Client
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["Opening", "open_websocket"]
 
 FOR_HANDSHAKE = ("subprotocols", "compress")
-FOR_SOCKET = ("heartbeat", "max_size")
+FOR_SOCKET = ("heartbeat", "max_size", "close_timeout", "autoping")
 
 
 class Opening:
@@ -48,15 +49,17 @@ def open_websocket(client: Client, url: Any, options: dict[str, Any]) -> Opening
 async def _open(client: Client, url: Any, options: dict[str, Any]) -> WebSocket:
     for_handshake = {name: options.pop(name) for name in FOR_HANDSHAKE if name in options}
     for_socket = {name: options.pop(name) for name in FOR_SOCKET if name in options}
+    if "protocols" in options:  # aiohttp's word
+        for_handshake["subprotocols"] = options.pop("protocols")
     headers, key = handshake_headers(**for_handshake)
     given = options.pop("headers", None) or {}
-    merged = [*headers, *(given.items() if hasattr(given, "items") else given)]
+    merged = [*headers.items(), *(given.items() if hasattr(given, "items") else given)]
     response = await client.request("GET", url, headers=merged, upgrade=True, **options)
     if response.status != 101 or response.tunnel is None:
         response.release()
         raise WebSocketError(f"the server answered {response.status} {response.reason} to the handshake", url=url)
     try:
-        agreed = check_handshake(response.headers, key)
+        agreed = check_handshake(response.headers, key, url=url, **for_handshake)
         return WebSocket(response.tunnel, agreed, url=url, **for_socket)
     except BaseException:
         response.tunnel.abort()

@@ -111,7 +111,7 @@ class Engine:
                 self._start_worker(group)
         except BaseExceptionGroup as errors:
             if (ours := errors.subgroup((Refused, SinkError))) is not None:
-                raise ours.exceptions[0]  # noqa: B904 - its own cause is looked at
+                raise ours.exceptions[0]  # noqa: B904  # "from" would hide its own cause, which is looked at
             raise
 
     def stop(self) -> None:

@@ -117,16 +117,17 @@ class Fetcher:
             result.first_byte = time.perf_counter() - start
             result.status = response.status
             result.final_url = str(response.url)
-            result.charset = _charset(response.headers.get("Content-Type"))
             if options.show_headers or options.db is not None:
                 result.headers = list(response.headers.items())
-            kept: list[bytes] = []
+            kept: list[bytes] | None = [] if file is None and options.body != "none" else None
+            if kept is not None or options.db is not None:  # the client parses headers when they are first asked for
+                result.charset = _charset(response.headers.get("Content-Type"))
             async for piece in self._pieces(response, result):
-                if file is None and options.body != "none":
+                if kept is not None:
                     kept.append(piece)
                 elif file is not None and result.ok:
                     await file.write(piece)
-        if file is None and options.body != "none":
+        if kept is not None:
             result.body = b"".join(kept)
 
     async def _pieces(self, response: ResponseLike, result: Result) -> AsyncIterator[bytes]:

@@ -11,8 +11,8 @@ import os
 import resource
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AsyncExitStack, ExitStack, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,19 +84,22 @@ async def _run(
     outcome = Outcome(Stats())
     try:
         async with AsyncExitStack() as stack:
+            # First in, last out: a signal while the last results are being written must not lose them.
+            stopper = stack.enter_context(_Stopper(signals))
             writers = [Writer(sink) for sink in sinks]
             for writer in writers:
                 stack.push_async_callback(writer.close)
             client = await stack.enter_async_context(make(options))
             feed = Feed(source, outcome.stats, rate=options.rate, known_by=writers if options.resume else ())
             engine = Engine(feed, Fetcher(client, options, files), writers, outcome.stats, options.concurrency)
-            stack.enter_context(_stopped_by(signals, engine, outcome))
             if _shown(options):
                 display = Display(outcome.stats, sys.stderr, lambda: source.fraction)
                 stack.push_async_callback(_end, asyncio.create_task(display.run(), name="weft-fetch-display"))
+            stopper.attach(engine)
             await engine.run()
     except (SinkError, Refused) as exc:
         outcome.error = exc
+    outcome.stopped = stopper.stopped
     return outcome
 
 
@@ -121,25 +124,39 @@ def _open(options: Options, files: Files | None) -> list[Sink]:
     return sinks
 
 
-@contextmanager
-def _stopped_by(signals: Sequence[int], engine: Engine, outcome: Outcome) -> Iterator[None]:
-    loop = asyncio.get_running_loop()
+class _Stopper:
+    """Stops the engine at a signal, inside its ``with``."""
 
-    def stop(number: int) -> None:
-        for each in signals:
-            loop.remove_signal_handler(each)
-            signal.signal(each, signal.SIG_DFL)  # whoever asks again means it, a disk that hangs must not stop them
-        outcome.stopped = signal.Signals(number)
-        engine.stop()
+    def __init__(self, signals: Sequence[int]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._before = {number: signal.getsignal(number) for number in signals}
+        self._engine: Engine | None = None
+        self.stopped: signal.Signals | None = None
 
-    for number in signals:
-        loop.add_signal_handler(number, stop, number)
-    try:
-        yield
-    finally:
-        if outcome.stopped is None:
-            for number in signals:
-                loop.remove_signal_handler(number)
+    def __enter__(self) -> _Stopper:
+        for number in self._before:
+            self._loop.add_signal_handler(number, self._stop, number)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self.stopped is None:
+            for number, handler in self._before.items():
+                self._loop.remove_signal_handler(number)
+                signal.signal(number, handler)
+
+    def attach(self, engine: Engine) -> None:
+        """Names what to stop; at once, if a signal has come before."""
+        self._engine = engine
+        if self.stopped is not None:
+            engine.stop()
+
+    def _stop(self, number: int) -> None:
+        for each in self._before:
+            self._loop.remove_signal_handler(each)
+            signal.signal(each, signal.SIG_DFL)  # whoever asks again means it: a disk that hangs must not stop them
+        self.stopped = signal.Signals(number)
+        if self._engine is not None:
+            self._engine.stop()
 
 
 def _shown(options: Options) -> bool:
