@@ -25,7 +25,7 @@ from weft.http.tunnels import Dialogue, UnreachableError, hand_over, open_tunnel
 
 __all__ = ["Dialer", "Route"]
 
-ProtocolT = TypeVar("ProtocolT")
+ProtocolT = TypeVar("ProtocolT", bound=asyncio.BaseProtocol)
 
 PROXY_ALPN = ("http/1.1",)
 """What an ``https://`` proxy is spoken to in: CONNECT over HTTP/2 would be another protocol on top (RFC 9113, 8.5)."""
