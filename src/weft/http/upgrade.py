@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Coroutine, Generator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -24,15 +24,14 @@ class Opening:
 
     __slots__ = ("_coroutine", "_socket")
 
-    def __init__(self, coroutine: Any) -> None:
+    def __init__(self, coroutine: Coroutine[Any, Any, WebSocket]) -> None:
         self._coroutine = coroutine
 
     def __await__(self) -> Generator[Any, None, WebSocket]:
-        opened: Generator[Any, None, WebSocket] = self._coroutine.__await__()
-        return opened
+        return self._coroutine.__await__()
 
     async def __aenter__(self) -> WebSocket:
-        self._socket: WebSocket = await self._coroutine
+        self._socket = await self._coroutine
         return self._socket
 
     async def __aexit__(
