@@ -35,6 +35,7 @@ from cython.cimports.weft._core.sys.linux import (
     weft_epoll_ctl,
     weft_epoll_new,
     weft_epoll_wait,
+    weft_keep_freed_memory,
     weft_monotonic_ns,
     weft_read,
     weft_recv,
@@ -65,6 +66,7 @@ POLL_INTERVAL = cython.declare(int64_t, 20_000)
 
 class EpollDriver:
     def __cinit__(self):
+        weft_keep_freed_memory()
         self.poll_interval = POLL_INTERVAL
         self.flushing = SinkList()
         self.wake_fd = -1

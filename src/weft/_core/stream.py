@@ -16,11 +16,16 @@ from cython.cimports.weft._core.buffers import WriteQueue, freeze
 from cython.cimports.weft._core.channel import CLOSING, LOST, OPEN, FlowChannel
 from cython.cimports.weft._core.driver import IN_SOCKET, OUT_SOCKET
 from cython.cimports.weft._core.sys.linux import weft_shutdown_write
+from cython.cimports.weft._core.sys.python import Py_XDECREF, PyBytes_NewBlock, PyBytes_START, weft_cut_bytes
 
 from weft import versions
 
 IPPROTO_TCP = cython.declare(object, socket.IPPROTO_TCP)
 TCP_NODELAY = cython.declare(object, socket.TCP_NODELAY)
+# From so many bytes at once on, a connection is taken to bring more of the kind, and what comes next is received into the
+# object that the protocol gets: one copy less, for a block of memory per such connection.
+BULK = cython.declare(cython.Py_ssize_t, 64 * 1024)
+BLOCK_SIZE = cython.declare(cython.Py_ssize_t, 256 * 1024)
 HAS_ONE_CONTEXT = cython.declare(cython.bint, versions.STREAM_HAS_ONE_CONTEXT)
 
 
@@ -98,6 +103,12 @@ class StreamTransport(FlowChannel):
 
     def offer_buffer(self, where, size):
         if self.get_buffer is None:
+            if self.is_bulk:
+                if self.block == cython.NULL:
+                    self.block = PyBytes_NewBlock(cython.NULL, BLOCK_SIZE)
+                # SAFETY: `block` is not given up before the driver has called on_received().
+                where[0] = PyBytes_START(self.block)
+                size[0] = BLOCK_SIZE
             return 0
         self.enter()
         try:
@@ -127,7 +138,7 @@ class StreamTransport(FlowChannel):
             if self.get_buffer is not None:
                 self.buffer_updated(size)
             else:
-                self.data_received(PyBytes_FromStringAndSize(data, size))
+                self.data_received(self.take_received(data, size))
         except (SystemExit, KeyboardInterrupt):
             raise
         except BaseException as error:
@@ -136,6 +147,23 @@ class StreamTransport(FlowChannel):
         finally:
             self.leave()
         return 0
+
+    def take_received(self, data, size):
+        """The bytes at ``data`` as an object: a copy, or the block itself if it was received into."""
+        received: object
+        if self.block != cython.NULL and data == PyBytes_START(self.block):
+            # SAFETY: the reference to the block goes over to `received`.
+            received = weft_cut_bytes(self.block, size)
+            self.block = cython.NULL
+            self.is_bulk = size >= BULK
+            return received
+        if size >= BULK:
+            self.is_bulk = True
+        return PyBytes_FromStringAndSize(data, size)
+
+    def __dealloc__(self):
+        # SAFETY: what is there is ours alone.
+        Py_XDECREF(self.block)
 
     def on_eof(self):
         self.enter()

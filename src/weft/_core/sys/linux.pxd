@@ -18,6 +18,7 @@ cdef extern from "<sys/uio.h>" nogil:
 
 cdef extern from "weft_sys.h" nogil:
     int64_t weft_monotonic_ns()
+    void weft_keep_freed_memory()
     int weft_epoll_new()
     int weft_epoll_wait(int epfd, epoll_event* events, int capacity, int64_t timeout_ns)
     int weft_epoll_ctl(int epfd, int op, int fd, uint32_t events, uint64_t data)

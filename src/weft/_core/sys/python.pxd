@@ -26,11 +26,14 @@ cdef extern from "Python.h":
     bint PyCallable_Check(object)
     bint Py_IsFinalizing() nogil
     object PyBytes_FromStringAndSize(const char*, Py_ssize_t)
+    PyObject* PyBytes_NewBlock "PyBytes_FromStringAndSize"(const char*, Py_ssize_t) except NULL
+    char* PyBytes_START "PyBytes_AS_STRING"(PyObject*)
 
 cdef extern from "weft_sys.h":
     getter weft_getter(PyObject* descriptor)
     setter weft_setter(PyObject* descriptor)
     PyObject* weft_take_exception()
+    object weft_cut_bytes(PyObject* block, Py_ssize_t size)
     int weft_raise_again(object exception) except -1
     object weft_new(object type, tuple no_args)
     int weft_init(object type, object self, tuple args, dict keywords) except -1

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 #include <structmember.h>
 #include <sys/epoll.h>
@@ -29,6 +30,18 @@ static inline int64_t weft_monotonic_ns(void) {
     struct timespec ts;
     clock_gettime(CLOCK_MONOTONIC, &ts);
     return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
+}
+
+/* Have malloc keep what is freed, up to a few MiB, instead of giving it back and asking again. glibc gives back free
+ * memory at the heap's end from twice M_MMAP_THRESHOLD on (256 KiB at first), and raises that bound when a larger block
+ * is freed (mallopt(3)). A turn of a loop that receives or answers 256 KiB is over the first bound, and then each page
+ * of it is a fault per turn. Where the bound was set by hand, or malloc is another, this changes nothing. */
+static inline void weft_keep_freed_memory(void) {
+    static int done = 0;
+    if (done) return;
+    done = 1;
+    void *volatile block = malloc(4 << 20);
+    free(block);
 }
 
 /* epoll_wait(2) with a timeout in nanoseconds; below Linux 5.11 (ENOSYS), or where a sandbox forbids the call (EPERM),
@@ -143,6 +156,12 @@ static inline PyObject *weft_take_exception(void) {
     Py_XDECREF(traceback);
     return value;
 #endif
+}
+
+/* The first `size` bytes of `block`, a bytes object that nobody else has seen; takes the reference to it. */
+static inline PyObject *weft_cut_bytes(PyObject *block, Py_ssize_t size) {
+    if (PyBytes_GET_SIZE(block) != size) _PyBytes_Resize(&block, size); /* on failure it is NULL, and MemoryError set */
+    return block;
 }
 
 /* Raise `exception` again with the traceback it has. Always -1. */
