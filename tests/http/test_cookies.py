@@ -95,9 +95,10 @@ class TestReading:
     def test_too_large(self, jar: CookieJar) -> None:
         assert took(jar, "http://h.example/", "a=" + "x" * (MAX_BYTES - 1))
         assert not took(jar, "http://h.example/", "b=" + "x" * MAX_BYTES)
-        assert took(jar, "http://h.example/", f"c=1; Path=/{'x' * 5000}; SameSite={'y' * 5000}")
-        assert [cookie.path for cookie in jar] == ["/", "/"]
-        assert [cookie.same_site for cookie in jar] == [None, None]
+        assert took(jar, "http://h.example/", f"c=1; Path=/{'x' * 1024}; SameSite={'y' * 1025}")
+        assert took(jar, "http://h.example/", f"d=1; Path=/{'x' * 1023}; SameSite={'y' * 1024}")
+        assert [len(cookie.path) for cookie in jar] == [1, 1, 1024]
+        assert [len(cookie.same_site or "") for cookie in jar] == [0, 0, 1024]
 
 
 class TestExpiry:
@@ -204,6 +205,7 @@ class TestPath:
     def test_the_older_first_whatever_its_domain(self, jar: CookieJar) -> None:
         jar.update(["a=1; Domain=h.example", "b=2", "c=3; Domain=h.example"], URL("http://www.h.example/"))
         assert sent(jar, "http://www.h.example/") == "a=1; b=2; c=3"
+        assert [cookie.name for cookie in jar] == ["a", "b", "c"]
 
 
 class TestDomain:
@@ -389,10 +391,12 @@ class TestByHand:
         jar.set("c", "d", domain=".H.example", path="/x", secure=True, expires=NOW + 5)
         jar.set("e", "f", domain="bücher.example")
         jar.set("g", "h", domain="::1")
+        jar.set("i", "j", domain="[::2]")
         assert sent(jar, "http://h.example/x") == "a=b"
         assert sent(jar, "https://www.h.example/x") == "c=d"
         assert sent(jar, "http://xn--bcher-kva.example/") == "e=f"
         assert sent(jar, "http://[::1]/") == "g=h"
+        assert sent(jar, "http://[::2]/") == "i=j"
         assert jar.get("c") == "d"
         assert jar.get("c", domain="other.example") is None
         assert jar.get("x", "default") == "default"

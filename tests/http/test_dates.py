@@ -52,6 +52,7 @@ class TestParse:
             "Sun, 06 Nov 1994 08:60:37 GMT",
             "Sun, 06 Nov 1994 08:49:60 GMT",
             "Sun, 06 Nov 1600 08:49:37 GMT",
+            "Sun, 06 Nov 100 08:49:37 GMT",
             "Sun, 06 Nov 19940 08:49:37 GMT",
             "Sun, 06 Nov ١٩٩٤ 08:49:37 GMT",
             "x" * 100_000,

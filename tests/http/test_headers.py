@@ -154,6 +154,18 @@ class TestAgainstAModel:
 
 
 class TestMapping:
+    @pytest.mark.parametrize(
+        "look",
+        [
+            lambda headers: headers["b"] == "2",
+            lambda headers: headers.get("b") == "2",
+            lambda headers: "b" in headers and "c" not in headers,
+            lambda headers: headers.get_list("b") == ["2"],
+        ],
+    )
+    def test_the_first_look(self, look: Callable[[Headers], bool]) -> None:
+        assert look(Headers([("A", "1"), ("B", "2")]))
+
     def test_spelling_and_order_stay(self) -> None:
         headers = Headers({"X-Request-ID": "1", "accept": "a"})
         assert list(headers.items()) == [("X-Request-ID", "1"), ("accept", "a")]

@@ -75,6 +75,7 @@ class TestTarget:
             # Headers are latin-1 to us; servers send UTF-8, and sometimes latin-1.
             ("http://h/a", "/caf\xc3\xa9", "http://h/caf%C3%A9"),
             ("http://h/a", "/caf\xe9", "http://h/caf%E9"),
+            ("http://h/a", "/\x80", "http://h/%80"),
             ("http://h/a", "/caf\u20ac", "http://h/caf%E2%82%AC"),
             ("http://h/a", "http://b\xc3\xbccher.example/", "http://xn--bcher-kva.example/"),
             ("http://u:p@h/a", "/b", "http://u:p@h/b"),

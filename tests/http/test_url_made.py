@@ -106,7 +106,7 @@ class TestJoin:
 
     @pytest.mark.parametrize(
         "reference",
-        ["mailto:a@b", "data:,x", "javascript:alert(1)", "ftp://h/", "//", "///x", "//h:x/", "/a\nb", "/\0"],
+        ["mailto:a@b", "data:,x", "javascript:alert(1)", "ftp://h/", "//", "///x", "//h:x/", "/a\nb", "#a\nb", "/\0"],
     )
     def test_no_reference_of_ours(self, reference: str) -> None:
         with pytest.raises(InvalidURLError):
