@@ -64,6 +64,19 @@ async def unix(folder: Path) -> AsyncIterator[tuple[Dialer, Route]]:
 
 
 @contextlib.asynccontextmanager
+async def crowded_unix(folder: Path) -> AsyncIterator[tuple[Dialer, Route]]:
+    path = folder / "server"
+    path.unlink(missing_ok=True)
+    with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as first:
+        listener.bind(str(path))
+        listener.listen(0)
+        first.connect(str(path))
+        freeing = asyncio.get_running_loop().call_later(0.02, lambda: listener.accept()[0].close())
+        yield Dialer(), Route("http", "a.test", 80, unix=str(path))
+        freeing.cancel()
+
+
+@contextlib.asynccontextmanager
 async def http_proxy(folder: Path) -> AsyncIterator[tuple[Dialer, Route]]:
     async with serving(echo, tls=server_tls()) as port, serving(ConnectProxy(piecewise=True)) as its:
         yield Dialer(), Route("https", "127.0.0.1", port, Proxy(f"http://127.0.0.1:{its}"), tls=client_tls())
@@ -90,6 +103,7 @@ SETTINGS: list[Setting] = [
     secure,
     secure_by_a_new_context,
     unix,
+    crowded_unix,
     http_proxy,
     https_proxy,
     socks_proxy,

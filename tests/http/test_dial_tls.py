@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import ssl
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -23,8 +25,41 @@ from tests.http.dialkit import (
 )
 from tests.loop.kit import Recorder, Run, open_sockets
 from weft.http.dial import Dialer, Route
-from weft.http.errors import CertificateError, TLSError
+from weft.http.errors import CertificateError, ConnectError, TLSError
 from weft.http.tls import context_for
+
+
+class Eager(asyncio.Protocol):
+    """Sends together with the last word of its handshake, or closes where there is nothing to send."""
+
+    def __init__(self, data: bytes | None, lost: asyncio.Event) -> None:
+        self.data = data
+        self.lost = lost
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        if self.data is None:
+            transport.close()
+        else:
+            transport.write(self.data)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.lost.set()
+
+
+@contextlib.asynccontextmanager
+async def eager_server(data: bytes | None) -> AsyncIterator[int]:
+    """A server whose handshake ends with its own word, as it does up to TLS 1.2."""
+    context = server_tls()
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    lost = asyncio.Event()
+    server = await asyncio.get_running_loop().create_server(lambda: Eager(data, lost), "127.0.0.1", 0, ssl=context)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        await lost.wait()
+        server.close()
+        await server.wait_closed()
 
 
 class TestTls:
@@ -104,12 +139,8 @@ class TestTls:
         run(main())
 
     def test_data_that_comes_with_the_handshake_is_not_lost(self, run: Run) -> None:
-        async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            writer.write(b"settings")  # as a server of HTTP/2 does
-            await silent(reader, writer)
-
         async def main() -> None:
-            async with serving(greet, tls=server_tls()) as port:
+            async with eager_server(b"settings") as port:
                 transport, protocol = await Dialer().dial(Route("https", "localhost", port, tls=client_tls()), Recorder)
                 assert await protocol.receive(8) == b"settings"
                 transport.close()
@@ -179,13 +210,22 @@ class TestTlsThatFails:
         run(main())
 
     def test_a_server_that_speaks_first(self, run: Run) -> None:
-        async def main() -> None:
-            async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-                writer.write(b"220 mail.test ESMTP\r\n")
-                await silent(reader, writer)
+        async def greet(listener: socket.socket) -> socket.socket:
+            while True:  # so soon that the greeting is there before the connection is used
+                with contextlib.suppress(BlockingIOError):
+                    sock, _ = listener.accept()
+                    sock.send(b"220 mail.test ESMTP\r\n")
+                    return sock
+                await asyncio.sleep(0)
 
-            async with serving(greet) as port:
-                await self.dial(port, TLSError, "does not speak TLS on this port")
+        async def main() -> None:
+            with socket.create_server(("127.0.0.1", 0)) as listener:
+                listener.setblocking(False)
+                greeting = asyncio.ensure_future(greet(listener))
+                route = Route("https", "127.0.0.1", listener.getsockname()[1], tls=client_tls())
+                with pytest.raises(TLSError, match="does not speak TLS on this port"):
+                    await Dialer().dial(route, Recorder)
+                (await greeting).close()
 
         run(main())
 
@@ -210,6 +250,29 @@ class TestTlsThatFails:
 
             async with serving(leave) as port:
                 await self.dial(port, TLSError, "closed the connection")
+
+        run(main())
+
+    def test_a_server_that_closes_with_the_end_of_the_handshake(self, run: Run) -> None:
+        async def main() -> None:
+            async with eager_server(None) as port:
+                await self.dial(port, ConnectError, r"localhost:\d+ closed the connection at once")
+
+        run(main())
+
+    def test_a_connection_that_is_taken_away_during_the_handshake(self, run: Run) -> None:
+        async def main() -> None:
+            loop = asyncio.get_running_loop()
+            start_tls = loop.start_tls
+
+            async def spoilt(transport: asyncio.Transport, *args: Any, **options: Any) -> Any:
+                loop.call_soon(loop.call_soon, transport.abort)
+                return await start_tls(transport, *args, **options)
+
+            loop.start_tls = spoilt  # type: ignore[method-assign, assignment]
+            async with serving(silent) as port:
+                # Stock asyncio takes that for the end of a handshake.
+                await self.dial(port, TLSError, "closed the connection|the connection was closed")
 
         run(main())
 
