@@ -58,6 +58,18 @@ class TestBrokenProtocol:
 
         run(main())
 
+    @pytest.mark.parametrize("first", [frame(6, 0, 0, bytes(8)), frame(4, 1, 0, b""), frame(7, 0, 0, bytes(8))])
+    def test_the_first_frame_is_the_servers_settings(self, run: Run, first: bytes) -> None:
+        async def main() -> None:
+            pair = Pair(silent=True)
+            exchange = pair.get()
+            pair.inject(first)
+            assert isinstance(exchange.error, PeerProtocolError)
+            assert "SETTINGS" in str(exchange.error)
+            await pair.end()
+
+        run(main())
+
     @pytest.mark.parametrize(
         "fields",
         [

@@ -288,13 +288,18 @@ class TestNginx:
         run(main())
 
     def test_an_answer_without_the_body(self, run: Run, nginx: Path) -> None:
-        async def early(head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            writer.write(b"HTTP/1.1 403 No\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno")
-            await writer.drain()
-
         async def main() -> None:
+            answered = asyncio.Event()
+
+            async def early(head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+                writer.write(b"HTTP/1.1 403 No\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno")
+                await writer.drain()
+                # To close with the body unread would reset the connection, and nginx might see that first.
+                await answered.wait()
+
             async with upstream(nginx, early), connected(nginx / "main") as client:
                 incoming, body = await client.get("/up", "PUT", whole(bytes(20_000_000)))
+                answered.set()
                 assert (incoming.status, body) == (403, b"no")
                 assert (await client.get("/hello"))[0].status == 200
 

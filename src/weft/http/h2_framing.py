@@ -115,8 +115,8 @@ class Framing(Connection):
     def _receive_frame(self, frame: Frame) -> list[Event]:
         """One frame. h2 calls this, and drops what it returns if a later frame of the same bytes is wrong."""
         if not self._has_begun:
-            if not isinstance(frame, SettingsFrame):  # RFC 9113, 3.4
-                raise ProtocolError("the first frame is not SETTINGS")
+            if not isinstance(frame, SettingsFrame) or "ACK" in frame.flags:  # RFC 9113, 3.4
+                raise ProtocolError("the first frame is not the server's SETTINGS")
             self._has_begun = True
         if isinstance(frame, GoAwayFrame):
             # h2 takes GOAWAY for the end: it drops what was to be sent, and refuses every frame that follows. But the

@@ -52,6 +52,10 @@ class Chooser(asyncio.Protocol):
         transport.set_protocol(self.chosen)
         self.chosen.connection_made(transport)
 
+    def data_received(self, data: bytes) -> None:
+        """What had come with the end of the handshake, and was kept until now: a server's first SETTINGS often do."""
+        self.chosen.data_received(data)
+
 
 class NetworkTransport(Transport):
     """Connections over the network.
