@@ -147,6 +147,26 @@ class TestFailures:
         assert process.stderr.read() == ""
 
 
+class TestClosedStreams:
+    """A process can be started without its standard streams, and the numbers then become other files'."""
+
+    @pytest.mark.parametrize(
+        ("streams", "arguments", "status", "text"),
+        [
+            (">&-", "http://h/", 2, "cannot write standard output: it is closed"),
+            ("<&-", "-f -", 2, "cannot read -: Bad file descriptor"),
+            ("<&-", "http://h/ -d @-", 2, "cannot read -: Bad file descriptor"),
+            ("2>&-", "ftp://h/ -o out", 1, ""),
+        ],
+    )
+    def test_is_no_accident(self, tmp_path: Path, streams: str, arguments: str, status: int, text: str) -> None:
+        command = f"exec {sys.executable} -m weft fetch {arguments} {streams}"
+        process = start_command(["sh", "-c", command], tmp_path, {})
+        output, errors = process.communicate(timeout=LIMIT)
+        assert (process.returncode, output) == (status, "")
+        assert errors == (f"weft fetch: {text}\n" if text else "")
+
+
 class TestStandardInput:
     def test_urls_are_fetched_as_they_come(self, server: Server, start: Callable[..., subprocess.Popen[str]]) -> None:
         process = start("-f", "-", "-q")

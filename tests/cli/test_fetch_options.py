@@ -110,6 +110,7 @@ class TestWrongUse:
             ([URL, "-o", "/"], "cannot write /: it is a directory"),
             ([URL, "--db", "/nowhere/x"], "there is no directory /nowhere"),
             ([URL, "--db", "-"], "a database cannot go to standard output"),
+            ([URL, "--db", "x", "-o", "./x"], "-o and --db name the same file"),
             ([URL, "--resume"], "--resume needs to know what is done"),
             ([URL, "--resume", "-o", "-"], "--resume needs to know what is done"),
             ([URL, "--out-dir", "x", "--body", "text"], "--body text and --out-dir exclude each other"),

@@ -60,7 +60,7 @@ def _fetch(arguments: Sequence[str], signals: Sequence[int]) -> int:
 
         outcome = run(options, signals)
     except Refused as problem:
-        print(f"weft fetch: {problem}", file=sys.stderr)
+        _tell(f"weft fetch: {problem}")
         return USAGE_ERROR
     return _report(outcome, options)
 
@@ -72,12 +72,9 @@ def _report(outcome: Outcome, options: Options) -> int:
     if isinstance(getattr(error, "__cause__", None), BrokenPipeError):  # nobody reads the rest, as with "| head"
         _die_of(signal.SIGPIPE)
     if not options.quiet:
-        if hasattr(sys.stderr, "reconfigure"):
-            sys.stderr.reconfigure(errors="replace")  # µ and bars in an ASCII world
-        with suppress(OSError):
-            print(summary(outcome.stats, _stopped_text(stopped, options)), file=sys.stderr)
+        _tell(summary(outcome.stats, _stopped_text(stopped, options)))
     if error is not None:
-        print(f"weft fetch: {error}", file=sys.stderr)
+        _tell(f"weft fetch: {error}")
         return FAILED
     if stopped is not None:
         raise SystemExit(128 + stopped)  # all is written: this is an orderly end, and says why it came early
@@ -88,6 +85,16 @@ def _stopped_text(stopped: signal.Signals | None, options: Options) -> str | Non
     if stopped is None:
         return None
     return f"stopped by {stopped.name}" + ("" if options.output == "-" else "; --resume goes on from here")
+
+
+def _tell(text: str) -> None:
+    """Says something on standard error, which may be closed or have no reader: no reason to fail."""
+    if sys.stderr is None:
+        return
+    if hasattr(sys.stderr, "reconfigure"):
+        sys.stderr.reconfigure(errors="backslashreplace")  # µ and bars in an ASCII world
+    with suppress(OSError):
+        print(text, file=sys.stderr, flush=True)
 
 
 def _stop_early(number: int, frame: FrameType | None) -> Any:

@@ -38,7 +38,7 @@ class Feed:
         self._known_by = known_by
         self._ready: deque[Item] = deque()
         self._ended = False
-        self._one_at_a_time = asyncio.Lock()
+        self._filled: asyncio.Event | None = None  # while somebody takes a batch from the source
 
     async def next(self) -> Item | None:
         """The next item; None at the end.
@@ -47,20 +47,29 @@ class Feed:
             Refused: when the URLs cannot be read any more.
             SinkError: when what is done cannot be read any more.
         """
-        if self._ready and self._bucket is None:
-            return self._ready.popleft()
-        # The item is taken before the place in time: at the end of the source nobody waits for a place for nothing.
-        async with self._one_at_a_time:
-            while not self._ready and not self._ended:
-                await self._fill()
-            if not self._ready:
+        while not self._ready:
+            if self._ended:
                 return None
-            item = self._ready.popleft()
-            if self._bucket is not None and (delay := self._bucket.reserve()) > 0:
-                await asyncio.sleep(delay)
-            return item
+            if self._filled is None:
+                await self._fill()
+            else:
+                await self._filled.wait()
+        item = self._ready.popleft()
+        # After the item: at the end of the source nobody waits for a place in time for nothing.
+        if self._bucket is not None and (delay := self._bucket.reserve()) > 0:
+            await asyncio.sleep(delay)
+        return item
 
     async def _fill(self) -> None:
+        """Takes a batch from the source, while the others wait; then they all go on at once."""
+        filled = self._filled = asyncio.Event()
+        try:
+            await self._take_batch()
+        finally:
+            self._filled = None
+            filled.set()
+
+    async def _take_batch(self) -> None:
         items = await self._source.batch()
         self._ended = not items
         if self._known_by and items:

@@ -7,7 +7,6 @@ Called by the command's ``main``.
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from weft.cli.fetch.model import Refused
 __all__ = ["Options", "parse"]
 
 STANDARD = "-"  # standard input or output
+STANDARD_INPUT = 0
 CONCURRENCY = 100
 RETRIES = 2
 HELD = 64 << 20  # bytes of a body that is kept in memory, unless told otherwise; curl has no limit, browsers die of it
@@ -195,6 +195,8 @@ def _check_sinks(given: argparse.Namespace) -> None:
             raise Refused(f"cannot write {path}: it is a directory")
         if not path.parent.is_dir():
             raise Refused(f"cannot write {path}: there is no directory {path.parent}")
+    if given.output is not None and given.db is not None and Path(given.output).resolve() == Path(given.db).resolve():
+        raise Refused("-o and --db name the same file")
     if given.db == STANDARD:
         raise Refused("--db needs a file; a database cannot go to standard output")
     if given.resume and given.out_dir is given.db is None and given.output in (None, STANDARD):
@@ -229,6 +231,7 @@ def _content(text: str, source: str | None) -> bytes:
     if text == "@-" and source == STANDARD:
         raise Refused("standard input cannot be both the URLs and the body")
     try:
-        return sys.stdin.buffer.read() if text == "@-" else Path(text[1:]).read_bytes()
+        with open(STANDARD_INPUT if text == "@-" else text[1:], "rb", closefd=text != "@-") as stream:
+            return stream.read()
     except OSError as exc:
         raise Refused(f"cannot read {text[1:]}: {exc.strerror or exc}") from None

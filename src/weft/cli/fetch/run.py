@@ -161,7 +161,7 @@ class _Stopper:
 
 def _shown(options: Options) -> bool:
     """Whether there is a terminal for the live line, and the results do not go to a terminal too, in between."""
-    if options.quiet or not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
+    if options.quiet or sys.stderr is None or not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
         return False
     return options.output != STANDARD or not os.isatty(STANDARD_OUTPUT)
 

@@ -11,7 +11,6 @@ import asyncio
 import codecs
 import os
 import stat
-import sys
 from collections.abc import Sequence
 from itertools import islice
 
@@ -19,6 +18,7 @@ from weft.cli.fetch.model import Item, Refused
 
 __all__ = ["Source"]
 
+STANDARD_INPUT = 0
 BLOCK = 64 << 10  # bytes read at a time: what a pipe holds, and about a thousand URLs
 LINE = 64 << 10  # bytes; no server takes a URL of that length (nginx: 8 KiB, Apache: 8 KiB)
 BATCH = 1000  # arguments at a time
@@ -87,9 +87,10 @@ class Source:
 
 
 def _open(file: str) -> int:
-    if file == "-":
-        return sys.stdin.fileno()
     try:
+        if file == "-":
+            os.fstat(STANDARD_INPUT)  # it can be closed
+            return STANDARD_INPUT
         return os.open(file, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as exc:
         raise Refused(f"cannot read {file}: {exc.strerror or exc}") from None

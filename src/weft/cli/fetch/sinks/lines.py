@@ -11,6 +11,7 @@ import json
 import os
 import select
 import stat
+import sys
 from collections.abc import Sequence
 from typing import BinaryIO
 
@@ -44,6 +45,8 @@ class Lines:
         self._show_headers = show_headers
         self._owned = file != "-"
         self._known: Known | None = None
+        if not self._owned and sys.stdout is None:  # closed by whoever started us: its number may be anything's by now
+            raise Refused("cannot write standard output: it is closed")
         self._fd = self._open(file, resume) if self._owned else STANDARD_OUTPUT
 
     def done(self, urls: Sequence[str]) -> set[str]:
