@@ -14,9 +14,12 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
+import pytest
+
+from weft.http._wire.connection import H1Connection
 from weft.http._wire.incoming import Incoming
 from weft.http._wire.parser import ResponseParser, Step
-from weft.http.errors import PeerProtocolError
+from weft.http.errors import HTTPError, PeerProtocolError
 from weft.http.settings import DEFAULT_TIMEOUT, Timeout
 
 URL = "http://peer.example/"
@@ -176,6 +179,78 @@ class FakeTransport:
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         return {"peername": ("192.0.2.1", 80)}.get(name, default)
+
+
+# -- one connection
+
+FREE, GONE = "free", "gone"
+
+
+class Wire:
+    """A connection between a loop that turns when told to and a transport that only remembers."""
+
+    def __init__(self, loop: ManualLoop | None = None) -> None:
+        self.loop = loop or ManualLoop()
+        self.changes: list[str] = []
+        self.connection = H1Connection(self.loop, self._changed)  # type: ignore[arg-type]
+        self.transport = FakeTransport(self.loop, self.connection)
+        self.connection.connection_made(self.transport)  # type: ignore[arg-type]
+        self.ends: list[str] = []
+
+    def _changed(self, connection: H1Connection) -> None:
+        assert connection is self.connection
+        self.changes.append(FREE if connection.is_open else GONE)
+        assert connection.room == (1 if connection.is_open else 0)
+
+    def ask(self, method: str = "GET", **options: Any) -> Incoming:
+        """Send a request."""
+        incoming = Incoming(FakeRequest(method, **options), self.loop)  # type: ignore[arg-type]
+        incoming.observer = self.ends.append
+        self.connection.exchange(incoming.request, incoming)
+        self.loop.turn()
+        return incoming
+
+    def come(self, *pieces: bytes) -> None:
+        """Bytes come from the peer."""
+        for piece in pieces:
+            self.transport.protocol.data_received(piece)
+
+    def eof(self) -> None:
+        """The peer sends no more; the transport closes, as the protocol has nothing against it."""
+        assert not self.transport.protocol.eof_received()
+        self.transport.close()
+        self.loop.turn()
+
+    def abort(self) -> None:
+        """This side closes at once."""
+        self.connection.abort()
+        self.loop.turn()
+
+    @property
+    def is_idle(self) -> bool:
+        return self.connection.room == 1
+
+    def check_gone(self) -> None:
+        """It takes nothing more, and said so once; the rest of its end tells nobody anything."""
+        assert not self.connection.is_open and self.connection.room == 0
+        assert self.changes.count(GONE) == 1 and self.changes[-1] == GONE
+        ends = list(self.ends)
+        self.loop.turn()
+        self.transport.lose()
+        self.loop.turn()
+        assert self.transport.is_lost and self.changes.count(GONE) == 1
+        assert self.ends == ends
+        with pytest.raises(RuntimeError, match="takes no request"):
+            self.ask()
+
+
+def error_of(incoming: Incoming) -> BaseException:
+    """Why ``incoming`` ended; it must have, once."""
+    assert incoming.is_ended and not incoming.is_complete
+    with pytest.raises(HTTPError) as caught:
+        while incoming.take():
+            pass
+    return caught.value
 
 
 # -- reading one response

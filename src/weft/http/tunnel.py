@@ -87,6 +87,8 @@ class Tunnel(asyncio.Protocol):
             raise self._error
         if self._drained is not None:
             await asyncio.shield(self._drained)
+            if self._error is not None:
+                raise self._error
 
     def close(self) -> None:
         """Close when what was written has left."""

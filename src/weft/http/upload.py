@@ -25,7 +25,7 @@ async def send_body(connection: H1Connection, request: Any, incoming: Incoming) 
     except Exception as error:
         connection.upload_failed(incoming, error)
     else:
-        connection.upload_done()
+        connection.upload_done(incoming)
 
 
 async def _send(connection: H1Connection, request: Any) -> None:

@@ -26,3 +26,4 @@ cdef class H1Connection:
     cdef int broken(self, object error) except -1
     cdef int stop_upload(self) except -1
     cdef int shut(self) except -1
+    cdef int gone(self) except -1

@@ -3,7 +3,8 @@
 Owns its transport and, while one is under way, the exchange on it: one at a time, no pipelining. Its invariants: a
 connection from which anything unexpected came (bytes that no request asked for, a response that cannot be parsed, a
 body that nobody read to its end) is closed and never used again; and whoever waits for an exchange is told how it
-ended, once. ``on_change(connection)`` is called when it has become free, and when it has closed: the pool listens.
+ended, once. ``on_change(connection)`` is called when it has become free, and once when it takes no more requests, at
+once: the pool listens, and must not hand out what has died while it was idle.
 
 The pool calls ``exchange``; the transport calls the protocol's methods; ``Incoming`` calls ``pause``, ``resume`` and
 ``abandon`` for its reader.
@@ -28,7 +29,8 @@ class H1Connection:
 
     Args:
         loop: the event loop.
-        on_change: called with the connection when it has become free, and when it has closed.
+        on_change: called with the connection when it has become free, and, once, when it takes no more requests: that
+            it is being closed is enough. After a switch to a tunnel that is when the tunnel has ended.
     """
 
     def __init__(self, loop, on_change=None):
@@ -61,7 +63,10 @@ class H1Connection:
         self.parser.start(incoming, method == "HEAD", request.may_switch, method == "CONNECT")
         self.transport_write(request.wire)
         if request.streams_body:
-            self.upload = self.loop.create_task(send_body(self, request, incoming))
+            incoming.is_sending = True
+            upload = self.loop.create_task(send_body(self, request, incoming))
+            if not upload.done():  # with eager tasks it may be
+                self.upload = upload
 
     def close(self):
         """Close the connection when what was written has left."""
@@ -69,14 +74,23 @@ class H1Connection:
 
     def abort(self):
         """Close the connection at once."""
-        self.is_open = False
         if self.transport is not None:
             self.transport.abort()
+        self.gone()
 
     def shut(self):
-        self.is_open = False
         if self.transport is not None:
             self.transport.close()
+        self.gone()
+        return 0
+
+    def gone(self):
+        """It takes no more requests. The transport may say so a turn of the loop later, which would be too late."""
+        self.is_open = False
+        on_change = self.on_change
+        if on_change is not None:
+            self.on_change = None
+            on_change(self)
         return 0
 
     # -- for the transport ---------------------------------------------------------------------------------------------
@@ -107,25 +121,25 @@ class H1Connection:
             incoming.streams()
 
     def eof_received(self):
-        incoming: Incoming = self.incoming
-        if incoming is not None and self.parser.end():
+        if self.incoming is None:
+            self.gone()
+        elif self.parser.end():
             self.complete(True)
         return False
 
     def connection_lost(self, error):
-        self.is_open = False
         self.is_lost = True
         incoming: Incoming = self.incoming
         if incoming is not None:
-            if error is None and self.parser.end():
+            # A body that ends with the connection is complete if the peer has closed that, not if this side has.
+            if error is None and self.is_open and self.parser.end():
                 self.complete(True)
             else:
                 self.broken(self.loss(error, incoming))
         if self.drain_waiter is not None and not self.drain_waiter.done():
             self.drain_waiter.set_result(None)
         self.transport_write = None
-        if self.on_change is not None:
-            self.on_change(self)
+        self.gone()
 
     def pause_writing(self):
         if self.drain_waiter is None:
@@ -136,6 +150,8 @@ class H1Connection:
         self.drain_waiter = None
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
+            if self.upload is not None:
+                self.incoming.is_sending = True
 
     # -- for the reader of the response, and for its time limits -------------------------------------------------------
 
@@ -155,7 +171,9 @@ class H1Connection:
         """Nobody wants the rest of the response."""
         if self.incoming is None:
             return
-        if self.parser.step == LENGTH and self.parser.left <= MOST_DRAINED and self.upload is None and self.is_open:
+        parser = self.parser
+        is_short: cython.bint = parser.step == LENGTH and parser.left <= MOST_DRAINED
+        if is_short and parser.is_reusable and self.upload is None and self.is_open:
             self.resume()
             self.drain_timer = self.loop.call_later(DRAIN_TIME, self.abort)
         else:
@@ -171,6 +189,8 @@ class H1Connection:
 
     def drained(self):
         """A future to await before more is written, or None."""
+        if self.drain_waiter is not None and self.incoming is not None:
+            self.incoming.sent()  # it is the peer who is slow now
         return self.drain_waiter
 
     def upload_failed(self, incoming: Incoming, error):
@@ -180,9 +200,11 @@ class H1Connection:
             self.upload = None
             self.abort()
 
-    def upload_done(self):
+    def upload_done(self, incoming: Incoming):
         """The request's body is sent."""
-        self.upload = None
+        if self.incoming is incoming:
+            self.upload = None
+            incoming.sent()
 
     # -- the ends of an exchange ---------------------------------------------------------------------------------------
 
@@ -196,7 +218,9 @@ class H1Connection:
         was_uploading: cython.bint = self.upload is not None
         self.stop_upload()
         incoming.finish()
-        if has_surplus or was_uploading or not self.parser.is_reusable:
+        if was_uploading:
+            self.abort()  # what was written of the body is of no use any more
+        elif has_surplus or not self.parser.is_reusable:
             self.shut()
         else:
             if self.is_reading_paused:

@@ -7,6 +7,7 @@ cdef class Limited:
     cdef bint is_begun
     cdef bint has_moved
     cdef bint is_held
+    cdef public bint is_sending
 
     cdef double limit(self) noexcept
     cdef int expire(self, bint is_total) except -1
@@ -21,6 +22,7 @@ cdef class Deadlines:
 
     cdef int enter(self, Limited one, object timeout, double total) except -1
     cdef int begin(self, Limited one, object timeout) except -1
+    cdef int restart(self, Limited one) except -1
     cdef int leave(self, Limited one) except -1
     cdef int arm(self, double when) except -1
     cpdef int close(self) except -1

@@ -20,7 +20,7 @@ class Limited:
     """Something that may take only so long in all, and be silent only so long."""
 
     def limit(self):
-        if self.is_held:  # its reader is slow, not the peer
+        if self.is_held or self.is_sending:  # it is its reader that is slow, or who makes its body, not the peer
             return self.total
         return min(self.total, self.silent_since + self.patience)
 
@@ -50,7 +50,7 @@ class Deadlines:
         one.silent_since = self.read_clock()
         one.total = total
         one.patience = INFINITY if timeout.first_byte is None else timeout.first_byte
-        one.is_begun = one.has_moved = one.is_held = False
+        one.is_begun = one.has_moved = one.is_held = one.is_sending = False
         self.limited.add(one)
         if one.limit() < self.due:
             self.arm(one.limit())
@@ -64,6 +64,13 @@ class Deadlines:
         when: cython.double = min(one.total, one.silent_since + one.patience / LOOKS)
         if when < self.due:
             self.arm(when)
+        return 0
+
+    def restart(self, one):
+        """It is the peer's turn from now on."""
+        one.silent_since = self.read_clock()
+        if one.limit() < self.due:
+            self.arm(one.limit())
         return 0
 
     def leave(self, one):
@@ -87,7 +94,7 @@ class Deadlines:
         self.due = -INFINITY
         late: list = []
         for one in self.limited:
-            if one.has_moved or one.is_held:
+            if one.has_moved or one.is_held or one.is_sending:
                 one.has_moved = False
                 one.silent_since = now
             if one.limit() <= now:

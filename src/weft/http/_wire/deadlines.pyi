@@ -2,7 +2,8 @@
 
 import asyncio
 
-class Limited: ...
+class Limited:
+    is_sending: bool
 
 class Deadlines:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None: ...

@@ -76,6 +76,12 @@ class Incoming(Limited):
         if self.progress == RECEIVING and self.deadlines is not None and not self.is_begun:
             self.deadlines.begin(self, self.request.timeout)
 
+    def sent(self):
+        """The request is sent, or as much of it as the peer takes: from here on its silence counts."""
+        self.is_sending = False
+        if self.progress <= RECEIVING and self.deadlines is not None:
+            self.deadlines.restart(self)
+
     def feed(self, data):
         """A piece of the body."""
         self.has_moved = True
@@ -161,8 +167,12 @@ class Incoming(Limited):
         """A future that is done when the head, more of the body, or the end has come. One reader at a time."""
         if self.waiter is not None and not self.waiter.done():
             raise RuntimeError(f"the response of {self.request.url} is read by another task: read it in one place")
-        self.waiter = self.loop.create_future()
-        return self.waiter
+        waiter = self.loop.create_future()
+        if self.progress > RECEIVING:
+            waiter.set_result(None)
+        else:
+            self.waiter = waiter
+        return waiter
 
     def take(self):
         """What has come since the last time in one piece; None if that is nothing, b"" at the end.

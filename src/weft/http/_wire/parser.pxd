@@ -21,6 +21,7 @@ cdef class ResponseParser:
     cdef int version
     cdef int notes
     cdef int64_t length
+    cdef Py_ssize_t length_digits
     cdef bint is_chunked
     cdef readonly bint is_reusable
     cdef bint has_no_body

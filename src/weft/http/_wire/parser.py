@@ -7,7 +7,7 @@ someone looks (``Headers.from_head``).
 
 Refused, beside what the grammar has no room for: lines that end in a bare LF (2.2), folded lines (5.2), white space
 before a colon (5.1), a body's length twice and different, or together with a transfer coding (6.3), transfer codings
-other than ``chunked`` (6.1), and chunk sizes with anything around their digits (7.1).
+other than ``chunked`` (6.1), either of them in a trailer, and chunk sizes with anything around their digits (7.1).
 """
 
 import cython
@@ -250,6 +250,10 @@ class ResponseParser:
             i -= 1
         if self.step == FIELDS:
             self.note_field(text, name, text + value, i - value)
+        elif (name == 14 and is_word(text, b"content-length", 14)) or (
+            name == 17 and is_word(text, b"transfer-encoding", 17)
+        ):
+            self.refuse("a trailer that says how long the body is")  # RFC 9110, 6.5.1
         return 0
 
     def note_field(self, name, name_size, value, size):
@@ -286,9 +290,11 @@ class ResponseParser:
             if not 48 <= value[i] <= 57:
                 self.refuse("a Content-Length that is not a number of bytes")
             length = length * 10 + (value[i] - 48)
-        if self.length >= 0 and self.length != length:
+        # Compared as they are written: "5" and "05" are one number, and not to everyone.
+        if self.length >= 0 and (self.length != length or self.length_digits != size):
             self.refuse("two different Content-Lengths")
         self.length = length
+        self.length_digits = size
         return 0
 
     def note_connection(self, value, size):
