@@ -108,7 +108,12 @@ class H1Connection:
 
     def eof_received(self):
         incoming: Incoming = self.incoming
-        if incoming is not None and self.parser.end():
+        if incoming is None:
+            # Idle: out of the pool now, not when the transport has closed, which takes a turn of the loop.
+            self.shut()
+            if self.on_change is not None:
+                self.on_change(self)
+        elif self.parser.end():
             self.complete(True)
         return False
 
@@ -168,6 +173,10 @@ class H1Connection:
         """Send ``data``, a piece of a body."""
         if self.transport_write is not None:
             self.transport_write(data)
+            incoming: Incoming = self.incoming
+            if incoming is not None:
+                # While a body is going up, the server is not silent: it reads.
+                incoming.has_moved = True
 
     def drained(self):
         """A future to await before more is written, or None."""
@@ -196,7 +205,10 @@ class H1Connection:
         was_uploading: cython.bint = self.upload is not None
         self.stop_upload()
         incoming.finish()
-        if has_surplus or was_uploading or not self.parser.is_reusable:
+        if was_uploading:
+            # The peer may not read what is still to be sent, so this must not wait until it has left.
+            self.abort()
+        elif has_surplus or not self.parser.is_reusable:
             self.shut()
         else:
             if self.is_reading_paused:
