@@ -21,7 +21,7 @@ from weft.http.body import make_body
 from weft.http.calls import Call
 from weft.http.cookies import CookieJar
 from weft.http.decoding import ACCEPT_ENCODING
-from weft.http.errors import ClientClosedError, HTTPError
+from weft.http.errors import ClientClosedError, HTTPError, InvalidHeaderError
 from weft.http.headers import Headers
 from weft.http.hooks import Hooks
 from weft.http.journey import Journey
@@ -218,7 +218,7 @@ class Client:
 
     async def _request(self, method: str, url: Any, options: RequestOptions) -> Response:
         if asyncio.get_running_loop() is not self._loop:
-            self._open()
+            self._open(url)
         request: Request | None = None
         if not options and url.__class__ is str:
             request = self._prepared.get(url if method == "GET" else (method, url))
@@ -282,6 +282,8 @@ class Client:
                 content=options.get("content"), data=options.get("data"), json=options.get("json"),
                 files=options.get("files"),
             )  # fmt: skip
+            if body is not None and body.length is None and "Content-Length" in headers:
+                body.length = as_length(headers["Content-Length"], target)
         timeout = Timeout.of(options["timeout"]) if "timeout" in options else self.timeout
         if auth is not None and "Authorization" not in headers:
             value = auth.header_for(method, target)
@@ -335,12 +337,12 @@ class Client:
 
     # -- the life of a client
 
-    def _open(self) -> None:
+    def _open(self, url: Any = None) -> None:
         loop = asyncio.get_running_loop()
         if self._is_closed:
-            raise ClientClosedError()
+            raise ClientClosedError(url=url)
         if self._loop is not None:
-            raise ClientClosedError(f"{self!r} belongs to another event loop: make one client per loop")
+            raise ClientClosedError(f"{self!r} belongs to another event loop: make one client per loop", url=url)
         self._loop = loop
         self._time = loop.time
         if self._given_transport is not None:
@@ -382,6 +384,13 @@ class Client:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.aclose()
+
+
+def as_length(given: str, url: URL) -> int:
+    """The length of a body that does not know its own, as the caller's headers tell it."""
+    if not (given.isascii() and given.isdecimal()):
+        raise InvalidHeaderError(f"Content-Length is {given!r}: give a number of bytes", url=url)
+    return int(given)
 
 
 def as_auth(given: Any) -> Auth | None:

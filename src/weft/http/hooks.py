@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from weft.http._wire.incoming import Incoming
     from weft.http.outgoing import Request
 
 __all__ = ["Hooks", "Trace"]
@@ -68,19 +70,32 @@ class Tracer:
         self.trace = Trace(request, loop.time())
         self._tell(hooks.on_start)
 
-    def on_connection(self, connection: Any) -> None:
-        """The request has a connection."""
+    def on_connection(self, connection: Any, incoming: Incoming) -> None:
+        """The request has a connection; it has another if the first turned out to be dead."""
+        is_first = self.trace.connected is None
         self.trace.connected = self._loop.time()
         self.trace.is_reused = connection.uses > 0
-        self._tell(self._hooks.on_connect)
+        incoming.observer = partial(self._on_event, incoming)
+        if is_first:
+            self._tell(self._hooks.on_connect)
 
-    def on_event(self, name: str) -> None:
+    def on_response(self, incoming: Incoming) -> None:
+        """The transport has given a response. Some know nothing of traces: what they left out is told now."""
+        if self.trace.first_byte is None:
+            self._on_event(incoming, "first_byte")
+        if incoming.is_ended:
+            self.end(incoming.error)
+        elif incoming.observer is None:
+            incoming.observer = partial(self._on_event, incoming)
+
+    def _on_event(self, incoming: Incoming, name: str) -> None:
         """The response has come to its head, or to its end."""
         if name == "first_byte":
             self.trace.first_byte = self._loop.time()
+            self.trace.status = incoming.status
             self._tell(self._hooks.on_first_byte)
-        else:
-            self.end()
+        elif incoming.was_answered:  # without an answer the transport goes on, or fails with its error
+            self.end(incoming.error)
 
     def end(self, error: BaseException | None = None) -> None:
         """It is over."""

@@ -51,6 +51,7 @@ class Journey:
 
     async def after(self, incoming: Incoming) -> Response:
         """Go on from a response."""
+        self._limit = max(self._limit, incoming.total)
         return await self._go(incoming, None)
 
     async def after_error(self, error: HTTPError) -> Response:
@@ -62,6 +63,8 @@ class Journey:
             if incoming is None and error is None:
                 try:
                     incoming = await self._send()
+                    # The wait for a free connection was not counted.
+                    self._limit = max(self._limit, incoming.total)
                 except HTTPError as caught:
                     error = caught
             if error is not None:
@@ -99,7 +102,7 @@ class Journey:
         except BaseException as error:
             tracer.end(error)
             raise
-        tracer.trace.status = incoming.status
+        tracer.on_response(incoming)
         return incoming
 
     def _response(self, incoming: Incoming) -> Response:

@@ -32,6 +32,9 @@ from weft.http.transport import Transport
 __all__ = ["NetworkTransport"]
 
 INFINITY = float("inf")
+# How often a request goes out again because the server said that it did not act on it (RFC 9113, 8.7). A server that
+# takes few requests per connection says so to each of a crowd many times over; one that always does must have an end.
+MOST_REFUSALS = 100
 
 
 class Chooser(asyncio.Protocol):
@@ -88,8 +91,8 @@ class NetworkTransport(Transport):
         self._sweeper: asyncio.TimerHandle | None = None
         self._unused: dict[Any, int] = {}  # idle connections, and how often they had been used at the last sweep
 
-    async def send(self, request: Request, total: float = INFINITY) -> Incoming:
-        """See :meth:`Transport.send`."""
+    async def send(self, request: Request, total: float = INFINITY, repeats: int = 0) -> Incoming:
+        """See :meth:`Transport.send`; ``repeats``: how often it went out already."""
         bucket = request.bucket
         if bucket is None:
             bucket = self._locate(request)
@@ -98,8 +101,7 @@ class NetworkTransport(Transport):
             connection, total = await self._wait(bucket, request, total)
         incoming = Incoming(request, self._loop, self._deadlines, total)
         if request.trace is not None:
-            request.trace.on_connection(connection)
-            incoming.observer = request.trace.on_event
+            request.trace.on_connection(connection, incoming)
         try:
             connection.exchange(request, incoming)
             await incoming.changed()
@@ -110,22 +112,27 @@ class NetworkTransport(Transport):
             return incoming
         error = incoming.error
         assert error is not None
-        if may_repeat(error, request):
-            return await self._repeat(request, total)
+        if self._is_closed:
+            raise ClientClosedError(url=request.url) from error
+        if may_repeat(error, request, repeats):
+            return await self._repeat(request, total, repeats + 1)
         raise error
 
-    async def _repeat(self, request: Request, total: float) -> Incoming:
-        """Once more, on a new connection: the idle ones may be as dead as this one was."""
+    async def _repeat(self, request: Request, total: float, repeats: int) -> Incoming:
+        """Once more, on another connection: the idle ones may be as dead as this one was."""
         for connection in list(request.bucket.idle):
             self.pool.discard(connection)
-        return await self.send(request, total)
+        return await self.send(request, total, repeats)
 
     def _locate(self, request: Request) -> Bucket:
         if self._is_closed:
             raise ClientClosedError(url=request.url)
         route = self._route_of(request)
+        bucket = self.pool.bucket(route, None if route.is_secure and self._offers_h2 else False)
+        if not bucket.speaks_h2:
+            request.wire  # noqa: B018  # made now: what cannot be sent needs no connection
         request.route = route
-        request.bucket = bucket = self.pool.bucket(route, None if route.is_secure and self._offers_h2 else False)
+        request.bucket = bucket
         return bucket
 
     # -- getting a connection
@@ -265,17 +272,17 @@ class Attempt:
             self._began = INFINITY
 
 
-def may_repeat(error: BaseException, request: Request) -> bool:
+def may_repeat(error: BaseException, request: Request, repeats: int) -> bool:
     """Whether ``request`` may be sent once more at once, on another connection."""
     if getattr(error, "unprocessed", False):
-        return request.is_replayable
-    return getattr(error, "was_reused", False) and request.is_idempotent and request.is_replayable
+        return request.is_replayable and repeats < MOST_REFUSALS
+    return getattr(error, "was_reused", False) and not repeats and request.is_idempotent and request.is_replayable
 
 
 def located(error: Any, request: Request) -> HTTPError:
-    """A failure to connect, as that of this request."""
-    if error.url is not None:
-        found: HTTPError = error
-        return found
-    found = type(error)(str(error), url=request.url)
+    """A failure to connect, as that of this request. A copy: the same failure may be told to others."""
+    found: HTTPError = type(error)(str(error), url=request.url)
+    found.__dict__.update({name: value for name, value in error.__dict__.items() if name != "url"})
+    if isinstance(error, OSError):
+        found.errno = error.errno  # type: ignore[attr-defined]
     return found

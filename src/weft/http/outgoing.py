@@ -140,7 +140,11 @@ class Request:
             pairs.append(("Transfer-Encoding", "chunked"))
         if self.is_absolute and self.proxy_headers:
             pairs += self.proxy_headers
-        head = f"{self.method} {target} HTTP/1.1\r\n".encode("ascii") + encode_headers(pairs) + b"\r\n"
+        try:
+            lines = encode_headers(pairs)
+        except InvalidHeaderError as error:
+            raise InvalidHeaderError(str(error), url=url) from error
+        head = f"{self.method} {target} HTTP/1.1\r\n".encode("ascii") + lines + b"\r\n"
         if self.body is None or self.streams_body:
             return head
         return head + self.body.content  # type: ignore[operator]

@@ -1,7 +1,7 @@
 cimport cython
 
 cdef class Limited:
-    cdef double total
+    cdef readonly double total
     cdef double patience
     cdef double silent_since
     cdef bint is_begun
