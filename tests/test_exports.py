@@ -87,6 +87,8 @@ def stub_parameters(node: ast.FunctionDef | ast.AsyncFunctionDef) -> list[str]:
 
 def runtime_parameters(function: Callable[..., Any]) -> list[str] | None:
     """The same of a function that runs; None for a compiled one that does not tell."""
+    if isinstance(function, type(object.__init__)):
+        return None
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):

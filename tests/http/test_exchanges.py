@@ -1,4 +1,4 @@
-"""Exchanges that end well though they look odd, and readers that go away: what comes out, and who has the connection."""
+"""Exchanges that end well though they look odd, and readers that go away: what comes, and who has the connection."""
 
 from __future__ import annotations
 

@@ -52,6 +52,8 @@ STALLS = [
 def test_a_server_that_stalls(run: Run, name: str, pieces: Any, kind: Any, of_the_client: bool) -> None:
     async def main() -> None:
         limit = only(**{name: SHORT})
+        for_client: dict[str, Any]
+        for_request: dict[str, Any]
         for_client, for_request = ({"timeout": limit}, {}) if of_the_client else ({}, {"timeout": limit})
         async with playing(stalling(*pieces), always()) as server, http.Client(**for_client) as client:
             with pytest.raises(http.HTTPTimeoutError) as caught:

@@ -185,7 +185,14 @@ def test_a_request_that_cannot_be_sent_opens_no_connection(run: Run) -> None:
                 assert caught.value.url == server.url()
             with pytest.raises(http.InvalidHeaderError):
                 await client.request("GET /", server.url())
-            for url in ("ftp://127.0.0.1/", "/x", "http://", "http://a b/", "http://127.0.0.1:99999/", "http://a\r\nb/"):
+            for url in (
+                "ftp://127.0.0.1/",
+                "/x",
+                "http://",
+                "http://a b/",
+                "http://127.0.0.1:99999/",
+                "http://a\r\nb/",
+            ):
                 with pytest.raises(http.InvalidURLError):
                     await client.get(url)
             assert counts(client) == (0, 0, 0)

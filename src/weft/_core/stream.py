@@ -22,8 +22,8 @@ from weft import versions
 
 IPPROTO_TCP = cython.declare(object, socket.IPPROTO_TCP)
 TCP_NODELAY = cython.declare(object, socket.TCP_NODELAY)
-# From so many bytes at once on, a connection is taken to bring more of the kind, and what comes next is received into the
-# object that the protocol gets: one copy less, for a block of memory per such connection.
+# From so many bytes at once on, a connection is taken to bring more of the kind, and what comes next is received into
+# the object that the protocol gets: one copy less, for a block of memory per such connection.
 BULK = cython.declare(cython.Py_ssize_t, 64 * 1024)
 BLOCK_SIZE = cython.declare(cython.Py_ssize_t, 256 * 1024)
 HAS_ONE_CONTEXT = cython.declare(cython.bint, versions.STREAM_HAS_ONE_CONTEXT)

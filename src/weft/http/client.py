@@ -12,7 +12,7 @@ import asyncio
 import os
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Any, Self, TypedDict, Unpack
+from typing import Any, Self, Unpack
 
 from weft._version import __version__
 from weft.http._wire.incoming import Note
@@ -28,11 +28,11 @@ from weft.http.journey import Journey
 from weft.http.outgoing import Request
 from weft.http.response import Response
 from weft.http.retries import Retry
-from weft.http.settings import DEFAULT_TIMEOUT, Connector, Limits, Timeout
+from weft.http.settings import DEFAULT_TIMEOUT, Connector, Limits, RequestOptions, Timeout
 from weft.http.transport import Transport
 from weft.http.url import URL
 
-__all__ = ["Client", "RequestOptions"]
+__all__ = ["Client"]
 
 HAS_COOKIES = int(Note.HAS_COOKIES)
 INFINITY = float("inf")
@@ -40,30 +40,6 @@ MOST_PREPARED = 1000
 # What a body may unpack to, in bytes, unless the client is told otherwise.
 MOST_DECODED = 1 << 30
 USER_AGENT = f"weft/{__version__}"
-
-
-class RequestOptions(TypedDict, total=False):
-    """What a request may be given beside its method and URL; the same for every method of the client."""
-
-    params: Any
-    headers: Any
-    cookies: Mapping[str, str] | None
-    content: Any
-    data: Any
-    json: Any
-    files: Any
-    auth: Any
-    timeout: Any
-    follow_redirects: bool
-    allow_redirects: bool
-    max_redirects: int
-    retry: Retry | int | None
-    raise_for_status: bool
-    decode: bool
-    upgrade: bool
-    proxy: Any
-    tls: Any
-    ssl: Any
 
 
 class Client:

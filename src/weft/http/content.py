@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 from weft.http.errors import IncompleteBodyError
 
-if TYPE_CHECKING:
-    from weft.http.response import Response
-
 __all__ = ["Content"]
+
+
+class Pieces(Protocol):
+    """What is asked of the response."""
+
+    @property
+    def url(self) -> Any: ...
+    async def chunk(self) -> bytes: ...
 
 
 class Content:
@@ -18,7 +23,7 @@ class Content:
 
     __slots__ = ("_is_ended", "_kept", "_response")
 
-    def __init__(self, response: Response) -> None:
+    def __init__(self, response: Pieces) -> None:
         self._response = response
         self._kept = b""
         self._is_ended = False

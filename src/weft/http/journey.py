@@ -9,17 +9,20 @@ from __future__ import annotations
 
 import asyncio
 import random
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from weft.http._wire.incoming import Incoming, Note
+from weft.http.auth import Auth
+from weft.http.cookies import CookieJar
 from weft.http.errors import HTTPError, RedirectError, TooManyRedirectsError
-from weft.http.hooks import Tracer
+from weft.http.hooks import Hooks, Tracer
 from weft.http.outgoing import Request
 from weft.http.redirects import BODY_HEADERS, CREDENTIAL_HEADERS, REDIRECT_STATUSES, redirected
 from weft.http.response import Response
-
-if TYPE_CHECKING:
-    from weft.http.client import Client, RequestOptions
+from weft.http.retries import Retry
+from weft.http.settings import RequestOptions
+from weft.http.transport import Transport
+from weft.http.url import URL
 
 __all__ = ["Journey"]
 
@@ -27,10 +30,27 @@ HAS_COOKIES = int(Note.HAS_COOKIES)
 INFINITY = float("inf")
 
 
+class Policy(Protocol):
+    """What is asked of the client."""
+
+    cookies: CookieJar
+    hooks: Hooks | None
+    follow_redirects: bool
+    max_redirects: int
+    raise_for_status: bool
+    max_decoded_size: int | None
+
+    @property
+    def transport(self) -> Transport: ...
+    def auth_for(self, url: URL, options: RequestOptions) -> Auth | None: ...
+    def retry_for(self, options: RequestOptions) -> Retry | None: ...
+    def cookie_header(self, request: Request, options: RequestOptions) -> str | None: ...
+
+
 class Journey:
     """From a request to the response that the caller gets."""
 
-    def __init__(self, client: Client, request: Request, options: RequestOptions, limit: float | None = None) -> None:
+    def __init__(self, client: Policy, request: Request, options: RequestOptions, limit: float | None = None) -> None:
         self._client = client
         self._options = options
         self._loop = asyncio.get_running_loop()

@@ -112,7 +112,10 @@ class Response:
         """Whether the status is below 400."""
         return self.status < 400
 
-    status_code = property(lambda self: self.status, doc="The status, under the name that requests' users know.")
+    @property
+    def status_code(self) -> int:
+        """The status, under the name that requests' users know."""
+        return self.status
 
     @property
     def cookies(self) -> Mapping[str, str]:

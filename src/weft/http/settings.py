@@ -5,10 +5,11 @@ Invariant: values are checked when they are given, so that nothing wrong is foun
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Final
+from typing import Any, Final, TypedDict
 
-__all__ = ["DEFAULT_TIMEOUT", "Connector", "Limits", "Timeout"]
+__all__ = ["DEFAULT_TIMEOUT", "Connector", "Limits", "RequestOptions", "Timeout"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,3 +94,27 @@ class Connector:
     limits: Limits
     tls: Any = True
     unix_socket: str | None = None
+
+
+class RequestOptions(TypedDict, total=False):
+    """What a request may be given beside its method and URL; the same for every method of the client."""
+
+    params: Any
+    headers: Any
+    cookies: Mapping[str, str] | None
+    content: Any
+    data: Any
+    json: Any
+    files: Any
+    auth: Any
+    timeout: Any
+    follow_redirects: bool
+    allow_redirects: bool
+    max_redirects: int
+    retry: Any
+    raise_for_status: bool
+    decode: bool
+    upgrade: bool
+    proxy: Any
+    tls: Any
+    ssl: Any

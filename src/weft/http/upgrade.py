@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Coroutine, Generator
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from weft.http.errors import WebSocketError
 from weft.http.websocket import WebSocket
 from weft.http.wshandshake import check_handshake, handshake_headers
-
-if TYPE_CHECKING:
-    from weft.http.client import Client
 
 __all__ = ["Opening", "open_websocket"]
 
@@ -40,12 +37,12 @@ class Opening:
         await self._socket.close()
 
 
-def open_websocket(client: Client, url: Any, options: dict[str, Any]) -> Opening:
+def open_websocket(client: Any, url: Any, options: dict[str, Any]) -> Opening:
     """Open a WebSocket to ``url`` (RFC 6455, 4.1); see :meth:`Client.websocket`."""
     return Opening(_open(client, url, options))
 
 
-async def _open(client: Client, url: Any, options: dict[str, Any]) -> WebSocket:
+async def _open(client: Any, url: Any, options: dict[str, Any]) -> WebSocket:
     for_handshake = {name: options.pop(name) for name in FOR_HANDSHAKE if name in options}
     for_socket = {name: options.pop(name) for name in FOR_SOCKET if name in options}
     if "protocols" in options:  # aiohttp's word

@@ -6,19 +6,25 @@ Invariant: what is sent is as long as was announced, or the exchange fails. A ta
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from weft.http.errors import BodyError
-
-if TYPE_CHECKING:
-    from weft.http._wire.connection import H1Connection
-    from weft.http._wire.incoming import Incoming
 
 __all__ = ["send_body"]
 
 
-async def send_body(connection: H1Connection, request: Any, incoming: Incoming) -> None:
+class Connection(Protocol):
+    """What is asked of the connection."""
+
+    def write(self, data: bytes) -> None: ...
+    def drained(self) -> asyncio.Future[None] | None: ...
+    def upload_failed(self, incoming: Any, error: Exception) -> None: ...
+    def upload_done(self, incoming: Any) -> None: ...
+
+
+async def send_body(connection: Connection, request: Any, incoming: Any) -> None:
     """Send the pieces of ``request.body`` by its length, or as chunks (RFC 9112, 7.1) where it has none."""
     try:
         await _send(connection, request)
@@ -28,7 +34,7 @@ async def send_body(connection: H1Connection, request: Any, incoming: Incoming) 
         connection.upload_done(incoming)
 
 
-async def _send(connection: H1Connection, request: Any) -> None:
+async def _send(connection: Connection, request: Any) -> None:
     left = request.body.length
     async with aclosing(request.body.chunks()) as pieces:
         async for piece in pieces:

@@ -26,4 +26,5 @@ cdef class H1Connection:
     cdef int broken(self, object error) except -1
     cdef int stop_upload(self) except -1
     cdef int shut(self) except -1
+    cdef object loss(self, object error, Incoming incoming)
     cdef int gone(self) except -1

@@ -40,6 +40,7 @@ cdef class Incoming(Limited):
     cpdef int finish(self) except -1
     cpdef int fail(self, object error) except -1
     cdef int wake(self) except -1
+    cdef object reason(self)
     cdef int begin(self) except -1
     cdef int end(self) except -1
     cpdef int release(self) except -1

@@ -2,32 +2,26 @@
 
 import asyncio
 from collections.abc import Callable
-from enum import IntFlag
-from typing import Any, Protocol
+from typing import Any
 
 from weft.http._wire.deadlines import Deadlines, Limited
 from weft.http.headers import Headers
 
-class Progress(IntFlag):
-    WAITING = 0
-    RECEIVING = 1
-    COMPLETE = 2
-    FAILED = 3
-    DISCARDED = 4
+class Progress:
+    WAITING: int
+    RECEIVING: int
+    COMPLETE: int
+    FAILED: int
+    DISCARDED: int
 
-class Note(IntFlag):
-    SAYS_CLOSE = 1
-    SAYS_KEEP_ALIVE = 2
-    HAS_CODING = 4
-    HAS_COOKIES = 8
-    HAS_LOCATION = 16
-    HAS_CHALLENGE = 32
-    SAYS_UPGRADE = 64
-
-class Source(Protocol):
-    def pause(self) -> None: ...
-    def resume(self) -> None: ...
-    def abandon(self) -> None: ...
+class Note:
+    SAYS_CLOSE: int
+    SAYS_KEEP_ALIVE: int
+    HAS_CODING: int
+    HAS_COOKIES: int
+    HAS_LOCATION: int
+    HAS_CHALLENGE: int
+    SAYS_UPGRADE: int
 
 class Incoming(Limited):
     source: Any

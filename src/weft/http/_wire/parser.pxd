@@ -29,6 +29,8 @@ cdef class ResponseParser:
     cdef bint may_tunnel
 
     cdef int start(self, Incoming incoming, bint has_no_body, bint may_switch, bint may_tunnel) except -1
+    cdef int reset_head(self) except -1
+    cdef int lines_done(self, bytes block) except -1
     cdef Py_ssize_t feed(self, bytes data) except -1
     cdef bint end(self) except -1
     cdef Py_ssize_t take_lines(self, bytes data, Py_ssize_t at) except -1
@@ -44,5 +46,6 @@ cdef class ResponseParser:
     cdef int head_done(self, bytes head) except -1
     cdef int choose_framing(self) except -1
     cdef Py_ssize_t chunk_framing(self, const unsigned char* text, Py_ssize_t at, Py_ssize_t size) except -1
+    cdef int size_byte(self, unsigned char byte) except -1
     cdef Py_ssize_t body(self, bytes data, Py_ssize_t at) except -1
     cdef int refuse(self, str reason) except -1

@@ -112,6 +112,7 @@ class ResponseParser:
         self.length = -1
         self.is_chunked = False
         self.line_start = self.searched = 0
+        return 0
 
     def feed(self, data):
         """Take ``data``; returns how many bytes of it belong to this response (all of them, until it is DONE).
@@ -121,6 +122,7 @@ class ResponseParser:
         """
         at: cython.Py_ssize_t = 0
         size: cython.Py_ssize_t = len(data)
+        # SAFETY: the caller holds `data`.
         text: cython.p_const_uchar = cython.cast(cython.p_const_uchar, PyBytes_AS_STRING(data))
         while at < size and self.step < DONE:
             if self.step == STATUS_LINE or self.step == FIELDS or self.step == TRAILER:
@@ -172,6 +174,7 @@ class ResponseParser:
         if self.step == STATUS_LINE and self.line_start == 0 and memcmp(text, b"HTTP/1.", min(size, 7)) != 0:
             self.refuse("it does not begin with 'HTTP/1.'")
         while True:
+            # SAFETY: `searched` is at most `size`, and what is found is in `text`.
             found = cython.cast(
                 cython.p_const_uchar, memchr(text + self.searched, LF, cython.cast(cython.size_t, size - self.searched))
             )
@@ -203,13 +206,14 @@ class ResponseParser:
             self.refuse(f"more than {MOST_FIELDS} header fields")
         return self.field_line(text, size)
 
-    def lines_done(self, block: bytes):
+    def lines_done(self, block):
         if self.step == TRAILER:
             if len(block) > 2:
                 self.incoming.keep_trailer(block)
             self.step = DONE
         else:
             self.head_done(block)
+        return 0
 
     def status_line(self, text, size):
         """RFC 9112, 4: ``HTTP/1.1 200 OK``; the reason may be left out, with its blank too."""
@@ -370,21 +374,10 @@ class ResponseParser:
 
     def chunk_framing(self, text, at, size):
         """RFC 9112, 7.1: what stands around the data of chunks, byte for byte."""
-        digit: cython.int
         while at < size:
             byte: cython.uchar = text[at]
             if self.step == SIZE:
-                digit = HEX[byte]
-                if digit >= 0:
-                    self.left = digit if self.digits == 0 else self.left * 16 + digit
-                    self.digits += 1
-                    if self.digits > MOST_DIGITS:
-                        self.refuse("a chunk size of too many digits")
-                elif self.digits and (byte == 59 or byte == CR):
-                    self.step = EXTENSION if byte == 59 else SIZE_END
-                    self.extension = 0
-                else:
-                    self.refuse("a chunk size that is not a hexadecimal number")
+                self.size_byte(byte)
             elif self.step == EXTENSION:
                 self.extension += 1
                 if byte == CR:
@@ -411,6 +404,21 @@ class ResponseParser:
                     return at + 1
             at += 1
         return at
+
+    def size_byte(self, byte):
+        """A byte of a chunk's size, or what ends it."""
+        digit: cython.int = HEX[byte]
+        if digit >= 0:
+            self.left = digit if self.digits == 0 else self.left * 16 + digit
+            self.digits += 1
+            if self.digits > MOST_DIGITS:
+                self.refuse("a chunk size of too many digits")
+        elif self.digits and (byte == 59 or byte == CR):
+            self.step = EXTENSION if byte == 59 else SIZE_END
+            self.extension = 0
+        else:
+            self.refuse("a chunk size that is not a hexadecimal number")
+        return 0
 
     def refuse(self, reason):
         """End with an error; the connection is of no further use."""

@@ -1,23 +1,21 @@
 """Types of the parser of HTTP/1 responses."""
 
-from enum import IntFlag
-
 from weft.http._wire.incoming import Incoming
 
-class Step(IntFlag):
-    STATUS_LINE = 0
-    FIELDS = 1
-    SIZE = 2
-    EXTENSION = 3
-    SIZE_END = 4
-    DATA = 5
-    DATA_CR = 6
-    DATA_LF = 7
-    TRAILER = 8
-    LENGTH = 9
-    UNTIL_CLOSE = 10
-    DONE = 11
-    SWITCHED = 12
+class Step:
+    STATUS_LINE: int
+    FIELDS: int
+    SIZE: int
+    EXTENSION: int
+    SIZE_END: int
+    DATA: int
+    DATA_CR: int
+    DATA_LF: int
+    TRAILER: int
+    LENGTH: int
+    UNTIL_CLOSE: int
+    DONE: int
+    SWITCHED: int
 
 class ResponseParser:
     @property
