@@ -4,6 +4,8 @@ import asyncio
 
 class Limited:
     is_sending: bool
+    @property
+    def total(self) -> float: ...
 
 class Deadlines:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None: ...
