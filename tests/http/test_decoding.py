@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from weft.http import decoding
-from weft.http.decoding import ACCEPT_ENCODING, STEP, Decoder, decoder_for
+from weft.http.decoding import ACCEPT_ENCODING, STEP, WINDOW, Decoder, decoder_for
 from weft.http.errors import DecodingError, DecompressionBombError
 
 MIB = 1024 * 1024
@@ -159,10 +159,8 @@ class TestMembers:
         with pytest.raises(DecodingError, match="ends in the middle"):
             decoded("zstd", packed[:-1])
 
-    def test_many_small_members_take_time_in_proportion(self) -> None:
-        """With one copy of the rest per member this would move 100 GB."""
-        packed = gzip.compress(b"") * 100_000
-        assert decoded("gzip", packed) == b""
+    def test_many_small_members(self) -> None:
+        assert decoded("gzip", gzip.compress(b"") * 100_000) == b""
 
 
 class TestWrong:
@@ -250,7 +248,7 @@ class TestBombs:
         finally:
             tracemalloc.stop()
         # What zlib and its like allocate as their window is not counted, and does not depend on the input.
-        assert peak < limit + 2 * STEP + MIB
+        assert peak < limit + (2 * STEP + MIB if limit > STEP else MIB // 2)
 
     def test_zstd_blocks_of_four_bytes(self) -> None:
         """The densest that there is: each block is one byte, repeated 128 Ki times."""
@@ -289,12 +287,27 @@ class TestBombs:
         with pytest.raises(DecodingError, match="6 codings"):
             made(", ".join(["gzip"] * 6))
 
-    def test_a_large_body_is_not_copied_for_every_step(self) -> None:
-        """With one copy of the rest per step this would move some 15 GB: the test would run into its time limit."""
-        sample = os.urandom(30 * MIB)
-        packed = gzip.compress(sample, 0) + gzip.compress(bytes(500 * MIB), 1)
-        size = sum(map(len, made("gzip").steps(packed)))
-        assert size == 530 * MIB
+    def test_a_coder_gets_little_at_once(self) -> None:
+        """It copies what it leaves, for each step and member: of a large body at once that would be the square."""
+
+        class Coder:
+            errors: tuple[type[Exception], ...] = ()
+            more = False
+            given: list[int] = []  # noqa: RUF012
+
+            def unpack(self, data: bytes, size: int) -> bytes:
+                self.given.append(len(data))
+                assert size == STEP
+                return data
+
+            def end(self) -> None: ...
+
+        body = os.urandom(WINDOW * 3 + 1)
+        for coders in ([Coder()], [Coder(), Coder()]):
+            Coder.given.clear()
+            assert Decoder([*coders], "x", None, None).decode(body) == body
+            assert max(Coder.given) == WINDOW
+            assert sum(Coder.given) == len(body) * len(coders)
 
 
 class TestChoice:
