@@ -7,7 +7,7 @@ import contextlib
 import socket
 import ssl
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -37,11 +37,11 @@ class Eager(asyncio.Protocol):
         self.lost = lost
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
+        stream = cast("asyncio.Transport", transport)
         if self.data is None:
-            transport.close()
+            stream.close()
         else:
-            transport.write(self.data)
+            stream.write(self.data)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.lost.set()
@@ -226,6 +226,29 @@ class TestTlsThatFails:
                 with pytest.raises(TLSError, match="does not speak TLS on this port"):
                     await Dialer().dial(route, Recorder)
                 (await greeting).close()
+
+        run(main())
+
+    @pytest.mark.parametrize("greeting", [b"220 mail.test ESMTP\r\n", b""])
+    def test_what_comes_before_the_handshake_begins(self, run: Run, greeting: bytes) -> None:
+        async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(greeting)
+            if greeting:
+                await silent(reader, writer)
+
+        async def main() -> None:
+            loop = asyncio.get_running_loop()
+            create_connection = loop.create_connection
+
+            async def late(*args: Any, **options: Any) -> Any:
+                transport, protocol = await create_connection(*args, **options)
+                while not (protocol.data or protocol.lost):
+                    await asyncio.sleep(0)
+                return transport, protocol
+
+            loop.create_connection = late  # type: ignore[method-assign]
+            async with serving(greet) as port:
+                await self.dial(port, TLSError, "it began with b'220" if greeting else "before the TLS handshake")
 
         run(main())
 

@@ -184,9 +184,11 @@ async def handshake(
         TLSError: there was no handshake for any other reason.
     """
     loop = asyncio.get_running_loop()
-    # ALPN belongs to the context, and is copied by start_tls before it waits: no other connection can come in between.
+    # ALPN belongs to the context. asyncio and weft copy it in start_tls before that waits, uvloop in a callback that
+    # start_tls schedules at once: so no other connection that uses the context can come in between.
     if not _is_shared(context):
         context.set_alpn_protocols(list(alpn))
+        loop.call_soon(context.set_alpn_protocols, list(alpn))
     try:
         secure = await loop.start_tls(
             transport,

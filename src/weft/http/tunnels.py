@@ -121,6 +121,13 @@ async def open_tunnel(proxy: Proxy, transport: asyncio.Transport, dialogue: Dial
         raise ProxyError(f"the proxy {proxy} sent {len(dialogue.data)} bytes more than its answer to {name}")
 
 
+def _say(transport: asyncio.Transport, dialogue: Dialogue, data: bytes) -> None:
+    """Send, unless the connection has ended: some loops raise an error of their own then."""
+    if dialogue.is_over or transport.is_closing():
+        raise EOFError from dialogue.error
+    transport.write(data)
+
+
 def _bracketed(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
@@ -135,7 +142,7 @@ async def _ask_http(proxy: Proxy, transport: asyncio.Transport, dialogue: Dialog
         headers.append(("Proxy-Authorization", proxy.authorization))
     headers += proxy.headers
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers)
-    transport.write(f"CONNECT {authority} HTTP/1.1\r\n{lines}\r\n".encode())
+    _say(transport, dialogue, f"CONNECT {authority} HTTP/1.1\r\n{lines}\r\n".encode())
     status, reason = 100, b""
     while status < 200:
         try:
@@ -176,7 +183,7 @@ UNREACHABLE = frozenset({3, 4, 5, 6, 8})
 
 async def _ask_socks(proxy: Proxy, transport: asyncio.Transport, dialogue: Dialogue, target: tuple[str, int]) -> None:
     methods = [NO_AUTH] if proxy.auth is None else [NO_AUTH, PASSWORD]
-    transport.write(bytes([VERSION, len(methods), *methods]))
+    _say(transport, dialogue, bytes([VERSION, len(methods), *methods]))
     version, method = await dialogue.exactly(2)
     _check_version(proxy, version, VERSION)
     if method == PASSWORD and proxy.auth is not None:
@@ -187,7 +194,7 @@ async def _ask_socks(proxy: Proxy, transport: asyncio.Transport, dialogue: Dialo
     elif method != NO_AUTH:
         raise ProxyError(f"the proxy {proxy} chose method {method} to log in, which it was not offered")
 
-    transport.write(bytes([VERSION, CONNECT, 0]) + _socks_address(proxy, target))
+    _say(transport, dialogue, bytes([VERSION, CONNECT, 0]) + _socks_address(proxy, target))
     version, reply, _, kind = await dialogue.exactly(4)
     _check_version(proxy, version, VERSION)
     if reply:
@@ -206,7 +213,7 @@ async def _ask_socks(proxy: Proxy, transport: asyncio.Transport, dialogue: Dialo
 
 async def _log_in(proxy: Proxy, auth: tuple[str, str], transport: asyncio.Transport, dialogue: Dialogue) -> None:
     user, password = (part.encode() for part in auth)
-    transport.write(bytes([1, len(user)]) + user + bytes([len(password)]) + password)
+    _say(transport, dialogue, bytes([1, len(user)]) + user + bytes([len(password)]) + password)
     version, status = await dialogue.exactly(2)
     _check_version(proxy, version, 1)
     if status:
