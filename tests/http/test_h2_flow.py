@@ -100,6 +100,21 @@ class TestUploads:
 
         run(main())
 
+    def test_more_uploads_than_fit_into_one_write(self, run: Run) -> None:
+        async def main() -> None:
+            pair = Pair()
+            await pair.turn()
+            pair.server.increment_flow_control_window(10_000_000)
+            await pair.turn()
+            for _ in range(10):
+                pair.get("PUT", body=whole(b"a" * 60_000))
+            await pair.turn()
+            order = [event.stream_id for event in pair.seen(DataReceived)]
+            assert sorted(order[:10]) == list(range(1, 21, 2))
+            await pair.end()
+
+        run(main())
+
     def test_the_transport_says_when(self, run: Run) -> None:
         async def main() -> None:
             pair = Pair()
@@ -314,6 +329,40 @@ class TestDownloads:
             assert len(exchange.body) == sent
             updates = pair.seen(WindowUpdated)
             assert len(updates) < 40 * 5 + 40  # worth their bytes: some per MiB, not one per frame
+            await pair.end()
+
+        run(main())
+
+    def test_padding_is_given_back_as_well(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(h2_framing, "CONNECTION_WINDOW", 100_000)
+
+        async def main() -> None:
+            pair = Pair()
+            exchange = pair.get()
+            await pair.turn()
+            pair.answer(1)
+            for _ in range(1000):
+                pair.server.send_data(1, b"x", pad_length=255)
+                if pair.server.outbound_flow_control_window < 1000:
+                    await pair.turn()
+            pair.server.end_stream(1)
+            await pair.turn()
+            assert exchange.body == b"x" * 1000
+            await pair.end()
+
+        run(main())
+
+    def test_a_long_body_in_one_packet(self, run: Run) -> None:
+        async def main() -> None:
+            pair = Pair()
+            exchange = pair.get()
+            await pair.turn()
+            pair.answer(1)
+            assert fill(pair, 1, 600_000) == 600_000
+            pair.server.end_stream(1)
+            await pair.turn()
+            assert exchange.is_complete
+            assert len(exchange.body) == 600_000
             await pair.end()
 
         run(main())
