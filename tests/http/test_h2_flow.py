@@ -100,6 +100,55 @@ class TestUploads:
 
         run(main())
 
+    def test_whose_turn_it_is(self, run: Run) -> None:
+        """Time limits count the peer's silence, not that of who makes the body."""
+
+        async def main() -> None:
+            pair = Pair()
+            pieces: asyncio.Queue[bytes] = asyncio.Queue()
+
+            async def chunks() -> AsyncIterator[bytes]:
+                while piece := await pieces.get():
+                    yield piece
+
+            exchange = pair.get("PUT", body=FakeBody(None, None, chunks()))
+            await pair.turn()
+            assert exchange.is_sending
+            pieces.put_nowait(b"x")
+            await pair.turn()
+            assert exchange.is_sending
+            pieces.put_nowait(bytes(100_000))
+            await pair.turn()
+            assert not exchange.is_sending  # the window is full
+            for stream in (None, 1):
+                pair.server.increment_flow_control_window(100_000, stream)
+            await pair.turn()
+            assert exchange.is_sending
+            pieces.put_nowait(b"")
+            await pair.turn()
+            assert ended(pair) == [1]
+            assert not exchange.is_sending
+            await pair.end()
+
+        run(main())
+
+    def test_a_body_that_moves_is_progress(self, run: Run) -> None:
+        async def main() -> None:
+            pair = Pair()
+            exchange = pair.get("PUT", body=whole(bytes(200_000)))
+            await pair.turn()
+            for _ in range(3):
+                before = len(exchange.progress)
+                await pair.turn()
+                assert len(exchange.progress) == before
+                for stream in (None, 1):
+                    pair.server.increment_flow_control_window(10_000, stream)
+                await pair.turn()
+                assert len(exchange.progress) > before
+            await pair.end()
+
+        run(main())
+
     def test_more_uploads_than_fit_into_one_write(self, run: Run) -> None:
         async def main() -> None:
             pair = Pair()
