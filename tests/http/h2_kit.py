@@ -70,6 +70,8 @@ class FakeIncoming:
         self.error: BaseException | None = None
         self.is_complete = False
         self.is_streamed = False
+        self.is_sending = False
+        self.progress: list[bool] = []
         self.high_water = high_water
         self.ended = asyncio.Event()
         self.moved = asyncio.Event()
@@ -87,6 +89,11 @@ class FakeIncoming:
     def streams(self) -> None:
         self._alive()
         self.is_streamed = True
+
+    def sent(self) -> None:
+        self._alive()
+        self.is_sending = False
+        self.progress.append(True)
 
     def feed(self, data: bytes) -> None:
         self._alive()

@@ -100,6 +100,70 @@ class TestUploads:
 
         run(main())
 
+    def test_whose_turn_it_is(self, run: Run) -> None:
+        """Time limits count the peer's silence, not that of who makes the body."""
+
+        async def main() -> None:
+            pair = Pair()
+            pieces: asyncio.Queue[bytes] = asyncio.Queue()
+
+            async def chunks() -> AsyncIterator[bytes]:
+                while piece := await pieces.get():
+                    yield piece
+
+            exchange = pair.get("PUT", body=FakeBody(None, None, chunks()))
+            await pair.turn()
+            assert exchange.is_sending
+            pieces.put_nowait(b"x")
+            await pair.turn()
+            assert exchange.is_sending
+            pieces.put_nowait(bytes(100_000))
+            await pair.turn()
+            assert not exchange.is_sending  # the window is full
+            for stream in (None, 1):
+                pair.server.increment_flow_control_window(100_000, stream)
+            await pair.turn()
+            assert exchange.is_sending
+            pieces.put_nowait(b"")
+            await pair.turn()
+            assert ended(pair) == [1]
+            assert not exchange.is_sending
+            await pair.end()
+
+        run(main())
+
+    def test_a_body_that_moves_is_progress(self, run: Run) -> None:
+        async def main() -> None:
+            pair = Pair()
+            exchange = pair.get("PUT", body=whole(bytes(200_000)))
+            await pair.turn()
+            for _ in range(3):
+                before = len(exchange.progress)
+                await pair.turn()
+                assert len(exchange.progress) == before
+                for stream in (None, 1):
+                    pair.server.increment_flow_control_window(10_000, stream)
+                await pair.turn()
+                assert len(exchange.progress) > before
+            await pair.end()
+
+        run(main())
+
+    def test_more_uploads_than_fit_into_one_write(self, run: Run) -> None:
+        async def main() -> None:
+            pair = Pair()
+            await pair.turn()
+            pair.server.increment_flow_control_window(10_000_000)
+            await pair.turn()
+            for _ in range(10):
+                pair.get("PUT", body=whole(b"a" * 60_000))
+            await pair.turn()
+            order = [event.stream_id for event in pair.seen(DataReceived)]
+            assert sorted(order[:10]) == list(range(1, 21, 2))
+            await pair.end()
+
+        run(main())
+
     def test_the_transport_says_when(self, run: Run) -> None:
         async def main() -> None:
             pair = Pair()
@@ -314,6 +378,40 @@ class TestDownloads:
             assert len(exchange.body) == sent
             updates = pair.seen(WindowUpdated)
             assert len(updates) < 40 * 5 + 40  # worth their bytes: some per MiB, not one per frame
+            await pair.end()
+
+        run(main())
+
+    def test_padding_is_given_back_as_well(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(h2_framing, "CONNECTION_WINDOW", 100_000)
+
+        async def main() -> None:
+            pair = Pair()
+            exchange = pair.get()
+            await pair.turn()
+            pair.answer(1)
+            for _ in range(1000):
+                pair.server.send_data(1, b"x", pad_length=255)
+                if pair.server.outbound_flow_control_window < 1000:
+                    await pair.turn()
+            pair.server.end_stream(1)
+            await pair.turn()
+            assert exchange.body == b"x" * 1000
+            await pair.end()
+
+        run(main())
+
+    def test_a_long_body_in_one_packet(self, run: Run) -> None:
+        async def main() -> None:
+            pair = Pair()
+            exchange = pair.get()
+            await pair.turn()
+            pair.answer(1)
+            assert fill(pair, 1, 600_000) == 600_000
+            pair.server.end_stream(1)
+            await pair.turn()
+            assert exchange.is_complete
+            assert len(exchange.body) == 600_000
             await pair.end()
 
         run(main())

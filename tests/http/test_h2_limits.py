@@ -184,6 +184,23 @@ class TestFloods:
 
         run(main())
 
+    def test_what_was_under_way_for_abandoned_streams_is_no_flood(self, run: Run) -> None:
+        async def main() -> None:
+            pair = Pair()
+            for n in range(40):
+                exchange = pair.get()
+                await pair.turn()
+                pair.answer(2 * n + 1)
+                await pair.turn()
+                for _ in range(200):
+                    pair.server.send_data(2 * n + 1, bytes(1000))
+                exchange.source.abandon()
+                await pair.turn()
+            assert pair.connection.is_open
+            await pair.end()
+
+        run(main())
+
     def test_a_peer_that_does_not_read_what_it_makes_us_say(self, run: Run) -> None:
         async def main() -> None:
             pair = Pair()

@@ -147,6 +147,7 @@ class H2Connection(asyncio.Protocol):
         if has_body:
             stream.upload = Upload(self, stream, self.loop)
             self._uploads[number] = stream
+            stream.upload.start()
         if number + 2 > LAST_STREAM:
             self._state = State.DRAINING
         self._flush_soon()
@@ -402,6 +403,7 @@ class H2Connection(asyncio.Protocol):
         is_last = upload.is_last and not upload.piece
         self._framing.send_data(stream.number, piece, end_stream=is_last)
         self._framing.forgive(1)
+        stream.incoming.sent()  # the peer takes it: its silence counts from here on
         if is_last:
             stream.upload = None
             del self._uploads[stream.number]

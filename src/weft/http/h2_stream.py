@@ -129,7 +129,7 @@ class Stream:
 
 
 class Upload:
-    """The body of a request on its way.
+    """The body of a request on its way. Silence is counted against the peer only while the peer is what it waits for.
 
     Args:
         owner: the connection.
@@ -152,8 +152,14 @@ class Upload:
         content = stream.request.body.content
         self.piece = memoryview(content or b"")
         self.is_last = content is not None
-        if content is None:
-            self._task = loop.create_task(self._run())
+
+    def start(self) -> None:
+        """Begin to read what comes in chunks."""
+        if not self.is_last:
+            self._stream.incoming.is_sending = True
+            task = self._loop.create_task(self._run())
+            if not task.done():  # with eager tasks it may be
+                self._task = task
 
     @property
     def is_ready(self) -> bool:
@@ -180,6 +186,7 @@ class Upload:
             self._owner.upload_failed(self._stream, error)
         else:
             self.is_last = True
+            self._stream.incoming.sent()
             self._owner.upload_moved()
 
     async def _read(self) -> None:
@@ -204,5 +211,7 @@ class Upload:
     async def _offer(self, chunk: bytes) -> None:
         self.piece = memoryview(chunk)
         self._taken = self._loop.create_future()
+        self._stream.incoming.sent()
         self._owner.upload_moved()
         await self._taken
+        self._stream.incoming.is_sending = True
