@@ -91,6 +91,12 @@ class RawServer:
         self.port = 0
         self.peers: list[Peer] = []
 
+    async def asked(self) -> None:
+        """Wait until a request has come."""
+        async with asyncio.timeout(LIMIT):
+            while not any(peer.received for peer in self.peers):
+                await asyncio.sleep(0.001)
+
     def url(self, path: str = "/", scheme: str = "http") -> str:
         return f"{scheme}://127.0.0.1:{self.port}{path}"
 

@@ -104,7 +104,7 @@ def test_cancelled_while_waiting_for_a_slot(run: Run) -> None:
         go = asyncio.Event()
         async with playing(script) as server, http.Client(limits=http.Limits(total=1)) as client:
             first = asyncio.create_task(whole(client, server.url("/0")))
-            await settled(client, 1, 0, 1)
+            await server.asked()
             tasks = [asyncio.create_task(whole(client, server.url(f"/{number}"))) for number in (1, 2, 3)]
             await settled(client, 1, 0, 3)
             tasks[1].cancel()

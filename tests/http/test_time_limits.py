@@ -89,9 +89,7 @@ def test_the_wait_for_a_slot_has_its_own_limit(run: Run) -> None:
     async def main() -> None:
         async with playing(stalling()) as server, http.Client(limits=http.Limits(total=1)) as client:
             first = asyncio.create_task(whole(client, server.url(), timeout=None))
-            await settled(client, 1, 0, 1)
-            while not server.peers or not server.peers[0].received:
-                await asyncio.sleep(0)
+            await server.asked()
             with pytest.raises(http.PoolTimeoutError) as caught:
                 await within(whole(client, server.url("/x"), timeout=only(pool=SHORT)))
             assert caught.value.blame == "caller"
@@ -120,7 +118,7 @@ def test_the_wait_for_a_slot_is_in_no_other_limit(run: Run, redirects: bool) -> 
 
         async with playing(script) as server, http.Client(limits=http.Limits(total=1)) as client:
             first = asyncio.create_task(whole(client, server.url(), timeout=None))
-            await settled(client, 1, 0, 1)
+            await server.asked()
             second = asyncio.create_task(whole(client, server.url(), timeout=only(total=total)))
             await settled(client, 1, 0, 1)
             asyncio.get_running_loop().call_later(2 * total, go.set)

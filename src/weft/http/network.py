@@ -183,7 +183,9 @@ class NetworkTransport(Transport):
         except Exception as caught:
             error = caught
         finally:
-            if connection is not None and not self._is_closed:
+            if connection is not None and not connection.is_open and error is None:
+                error = ConnectError(f"{route} closed the connection at once")
+            if connection is not None and error is None and not self._is_closed:
                 connection.on_change = self.pool.changed
                 self.pool.add(bucket, connection)
             else:
@@ -218,6 +220,7 @@ class NetworkTransport(Transport):
         if self._sweeper is not None:
             self._sweeper.cancel()
         for waiter in self.pool.waiters():
+            self.pool.leave(waiter)  # so that no connection is made for him any more
             if not waiter.future.done():
                 waiter.future.set_exception(ClientClosedError(url=waiter.request.url))
         for task in self._dials:

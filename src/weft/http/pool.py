@@ -67,7 +67,7 @@ class Bucket:
         self.idle: dict[Any, None] = {}  # last in, first out: the one used last is the least likely to be dead
         self.shared: list[Any] = []  # HTTP/2: those that take more exchanges beside those they have
         self.waiters: OrderedDict[Waiter, None] = OrderedDict()  # the longest first
-        self.undialled: OrderedDict[Waiter, None] = OrderedDict()  # those of them for whom no connection is being made
+        self.undialled: OrderedDict[Waiter, None] = OrderedDict()  # those of them for whom no dial was begun
         self.count = 0  # with those being made
         self.dialing = 0
         self.is_listed = False
@@ -171,7 +171,6 @@ class Pool:
         self._forget_one(bucket)
         if error is not None and bucket.waiters:
             self._serve(next(iter(bucket.waiters)), error=error)
-        self.balance(bucket)
         self._balance_all()
 
     def changed(self, connection: Any) -> None:
@@ -204,9 +203,13 @@ class Pool:
     # -- the rules
 
     def balance(self, bucket: Bucket) -> None:
-        """Begin as many dials as there are waiters without one, and room for."""
-        while bucket.undialled and bucket.dialing < self._dials_wanted(bucket) and self._may_open(bucket):
-            self._begin_dial(bucket, bucket.undialled.popitem(last=False)[0])
+        """Begin as many dials as there are waiters without one, and room for.
+
+        Counted and not noted by waiter: a connection that was dialled for one may have gone to another, who has waited
+        longer, or have been closed for him.
+        """
+        while bucket.dialing < self._dials_wanted(bucket) and self._may_open(bucket):
+            self._begin_dial(bucket)
 
     def _dials_wanted(self, bucket: Bucket) -> int:
         wanted = len(bucket.waiters)
@@ -218,13 +221,17 @@ class Pool:
             return False
         return self.count < self._most or self._close_an_idle_one()
 
-    def _begin_dial(self, bucket: Bucket, waiter: Waiter) -> None:
+    def _begin_dial(self, bucket: Bucket) -> None:
         bucket.count += 1
         self.count += 1
         bucket.dialing += 1
         self.dialing += 1
-        if waiter.on_dial is not None:
-            waiter.on_dial()
+        if bucket.undialled:
+            waiter = bucket.undialled.popitem(last=False)[0]
+            if waiter.on_dial is not None:
+                waiter.on_dial()
+        else:
+            waiter = next(iter(bucket.waiters))
         self._dial(bucket, waiter)
 
     def _close_an_idle_one(self) -> bool:
@@ -286,7 +293,6 @@ class Pool:
             bucket.shared.remove(connection)
         self._forget_one(bucket)
         if balance:
-            self.balance(bucket)
             self._balance_all()
 
     def _forget_one(self, bucket: Bucket) -> None:
@@ -297,7 +303,7 @@ class Pool:
         """Room has come: to those who wait longest."""
         if not self._line or self.dialing >= self._most_dials or self.count >= self._most:
             return
-        for bucket in {waiter.bucket: None for waiter in self._line if waiter in waiter.bucket.undialled}:
+        for bucket in {waiter.bucket: None for waiter in self._line}:
             if self.count >= self._most:
                 break
             self.balance(bucket)
