@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self, Unpack
 
@@ -239,9 +240,15 @@ class Client:
     ws_connect = websocket
 
     def events(self, url: Any, **options: Any) -> Any:
-        """The server-sent events of ``url``, as an async iterator that connects again when the server hangs up."""
+        """The server-sent events of ``url``, as an async iterator that connects again when the server hangs up.
+
+        A stream has no end, so unless ``timeout`` is given there is no limit on the whole, nor on silence. The other
+        options are those of :meth:`request` and of :func:`weft.http.sse.events`.
+        """
         from weft.http.sse import events
 
+        if "timeout" not in options:
+            options["timeout"] = replace(self.timeout, total=None, idle=None)
         return events(self, url, **options)
 
     # -- preparing a request
