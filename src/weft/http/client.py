@@ -38,6 +38,8 @@ __all__ = ["Client"]
 HAS_COOKIES = int(Note.HAS_COOKIES)
 INFINITY = float("inf")
 MOST_PREPARED = 1000
+# Options that are done with once the request is prepared.
+PLAIN = frozenset({"params", "headers", "content", "data", "json", "files", "timeout", "proxy", "tls", "ssl"})
 # What a body may unpack to, in bytes, unless the client is told otherwise.
 MOST_DECODED = 1 << 30
 USER_AGENT = f"weft/{__version__}"
@@ -211,7 +213,7 @@ class Client:
             if self.retry is None and "retry" not in options:
                 raise
             return await Journey(self, request, options, limit).after_error(error)
-        if incoming.status >= 300 or incoming.notes & HAS_COOKIES or options:
+        if incoming.status >= 300 or incoming.notes & HAS_COOKIES or not options.keys() <= PLAIN:
             return await Journey(self, request, options, limit).after(incoming)
         return Response(incoming, request, self.max_decoded_size)
 
