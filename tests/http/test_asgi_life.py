@@ -46,6 +46,71 @@ class TestLeaving:
 
         run(main())
 
+    def test_a_reader_that_leaves_while_the_application_waits_for_it(self, run: Run) -> None:
+        async def main() -> None:
+            waits = asyncio.Event()
+            ended: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
+
+            async def app(scope: Any, receive: Any, send: Any) -> None:
+                await send({"type": "http.response.start", "status": 200, "headers": []})
+                asyncio.get_running_loop().call_soon(waits.set)
+                try:
+                    await send({"type": "http.response.body", "body": bytes(5_000_000), "more_body": True})
+                except OSError as error:
+                    ended.set_result(error)
+
+            async with client_of(app) as client:
+                async with client.get("/"):
+                    await waits.wait()
+                    assert not ended.done()
+                assert isinstance(await ended, ConnectionResetError)
+
+        run(main())
+
+    def test_behind_a_streamed_body_comes_the_disconnect(self, run: Run) -> None:
+        async def main() -> None:
+            seen: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+            async def app(scope: Any, receive: Any, send: Any) -> None:
+                assert await body_of(receive) == b"ab"
+                await send({"type": "http.response.start", "status": 200, "headers": []})
+                seen.set_result((await receive())["type"])
+
+            async def pieces() -> AsyncIterator[bytes]:
+                yield b"a"
+                yield b"b"
+
+            async with client_of(app) as client:
+                async with client.post("/", content=pieces()):
+                    for _ in range(5):
+                        await asyncio.sleep(0)
+                    assert not seen.done()
+                assert await seen == "http.disconnect"
+
+        run(main())
+
+    def test_a_body_that_nobody_reads_is_closed(self, run: Run) -> None:
+        closed = []
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await receive()
+            await answer(send)
+
+        async def pieces() -> AsyncIterator[bytes]:
+            try:
+                yield b"a"
+                yield b"b"
+            finally:
+                closed.append(True)
+
+        async def main() -> None:
+            body = pieces()  # held, so that it is not the garbage collector who closes it
+            async with client_of(app) as client:
+                await (await client.post("/", content=body)).read()
+            assert closed == [True]
+
+        run(main())
+
     def test_a_time_limit(self, run: Run) -> None:
         async def main() -> None:
             gone = asyncio.Event()

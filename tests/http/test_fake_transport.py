@@ -208,6 +208,9 @@ class TestTime:
             async with Client("https://fake.test", transport=transport, timeout=timeout) as client:
                 with pytest.raises(kind):
                     await client.get("/")
+                for _ in range(5):
+                    await asyncio.sleep(0)
+                assert asyncio.all_tasks() == {asyncio.current_task()}
 
         run(main())
 

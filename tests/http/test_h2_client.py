@@ -79,13 +79,6 @@ class TestNginx:
 
         run(main())
 
-    def test_without_http_2(self, run: Run, nginx: Path) -> None:
-        async def main() -> None:
-            async with client_to(nginx / "main", http2=False) as client:
-                assert (await client.get("/hello")).http_version == "HTTP/1.1"
-
-        run(main())
-
 
 class Server(asyncio.Protocol):
     """A server of ``h2`` that answers each request as ``answer(server, stream)`` says."""

@@ -15,7 +15,7 @@ from urllib.parse import unquote
 
 from weft.http.errors import ConnectError, IncompleteBodyError
 from weft.http.headers import Headers, encode_headers
-from weft.http.local import LocalExchange, LocalTransport
+from weft.http.local import GRACE, LocalExchange, LocalTransport
 from weft.http.outgoing import Request
 
 __all__ = ["ASGITransport"]
@@ -235,7 +235,6 @@ class _Lifespan:
         self._wishes: asyncio.Queue[Message] = asyncio.Queue()
         self._wishes.put_nowait({"type": "lifespan.startup"})
         self._started = asyncio.Event()
-        self._stopped = asyncio.Event()
         self._failure: str | None = None
         self._error: BaseException | None = None
         self._loop = asyncio.get_running_loop()
@@ -257,7 +256,7 @@ class _Lifespan:
             raise ConnectError(f"the application did not start: {self._failure}") from self._error
 
     async def stop(self) -> None:
-        """Shut the application down.
+        """Shut the application down, within GRACE seconds.
 
         Raises:
             RuntimeError: it failed to.
@@ -265,9 +264,8 @@ class _Lifespan:
         was_running = self._started.is_set() and self._failure is None and not self._task.done()
         if was_running:
             self._wishes.put_nowait({"type": "lifespan.shutdown"})
-            await self._stopped.wait()
-        else:
-            self._task.cancel()
+            await asyncio.wait([self._task], timeout=GRACE)
+        self._task.cancel()
         await asyncio.wait([self._task])
         if was_running and self._failure is not None:
             raise RuntimeError(f"the application did not shut down: {self._failure}") from self._error
@@ -282,7 +280,6 @@ class _Lifespan:
             self._failure, self._error = f"{type(error).__name__}: {error}", error
         finally:
             self._started.set()
-            self._stopped.set()
 
     async def _send(self, message: Message) -> None:
         kind = message["type"]
@@ -290,7 +287,5 @@ class _Lifespan:
             self._failure = message.get("message") or "it says so"
         if kind.startswith("lifespan.startup."):
             self._started.set()
-        elif kind.startswith("lifespan.shutdown."):
-            self._stopped.set()
-        else:
+        elif not kind.startswith("lifespan.shutdown."):
             raise RuntimeError(f"{kind!r} was sent in the lifespan")

@@ -17,7 +17,7 @@ from weft.http.headers import Headers
 from weft.http.outgoing import Request
 from weft.http.transport import Transport
 
-__all__ = ["LocalExchange", "LocalTransport"]
+__all__ = ["GRACE", "LocalExchange", "LocalTransport"]
 
 # How long ``aclose()`` waits for what goes on behind complete responses, in seconds.
 GRACE: Final = 10.0
