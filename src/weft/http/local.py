@@ -126,8 +126,7 @@ class LocalTransport(Transport):
         exchange = LocalExchange(request, incoming)
         incoming.source = exchange
         if request.trace is not None:
-            request.trace.on_connection(exchange)
-            incoming.observer = request.trace.on_event
+            request.trace.on_connection(exchange, incoming)
         self._exchanges.add(exchange)
         exchange.task = loop.create_task(self._serve(exchange), name=f"answers {request.method} {request.url}")
         try:
