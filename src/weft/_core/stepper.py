@@ -390,7 +390,10 @@ def traverse(self: cython.pointer(PyObject), visit: visitproc, data: cython.p_vo
         seen = loop.timers.traverse(visit, data)
     if seen == 0 and loop._driver is not None:
         seen = loop._driver.traverse(visit, data)
-    return seen or loop.traverse_members(visit, data)
+    # While a loop is being made its methods are still the base's, which has no such one; but then it has no task either.
+    if seen == 0 and loop.first != cython.NULL:
+        seen = loop.traverse_members(visit, data)
+    return seen
 
 
 cython_traverse = cython.declare(traverseproc, weft_get_traverse(TaskScheduler))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self, Unpack
@@ -22,6 +22,7 @@ from weft.http.body import make_body
 from weft.http.calls import Call
 from weft.http.cookies import CookieJar
 from weft.http.decoding import ACCEPT_ENCODING
+from weft.http.defaults import Defaults, merge
 from weft.http.errors import ClientClosedError, HTTPError, InvalidHeaderError
 from weft.http.headers import Headers
 from weft.http.hooks import Hooks
@@ -43,6 +44,9 @@ PLAIN = frozenset({"params", "headers", "content", "data", "json", "files", "tim
 # What a body may unpack to, in bytes, unless the client is told otherwise.
 MOST_DECODED = 1 << 30
 USER_AGENT = f"weft/{__version__}"
+
+
+KNOWN = frozenset(RequestOptions.__annotations__)
 
 
 class Client:
@@ -73,6 +77,11 @@ class Client:
         connector: limits, tls and unix_socket in one, for those who come from aiohttp.
     """
 
+    base_url: URL | None
+    headers: Headers
+    auth: Auth | None
+    timeout: Timeout
+
     def __init__(
         self,
         base_url: Any = None,
@@ -100,13 +109,13 @@ class Client:
     ) -> None:
         if connector is not None:
             limits, tls, unix_socket = connector.limits, connector.tls, connector.unix_socket
-        self.base_url = None if base_url is None else URL(base_url)
-        self.headers = Headers({"Accept": "*/*", "Accept-Encoding": ACCEPT_ENCODING, "User-Agent": USER_AGENT})
-        self.headers.update(Headers(headers))
+        self.base_url = base_url
+        defaults = Headers({"Accept": "*/*", "Accept-Encoding": ACCEPT_ENCODING, "User-Agent": USER_AGENT})
+        self.headers = merge(defaults, headers or ())
         self.cookies = CookieJar() if cookie_jar is None else cookie_jar
         self._own_cookies = dict(cookies or {})
-        self.auth = as_auth(auth)
-        self.timeout = Timeout.of(timeout)
+        self.auth = auth
+        self.timeout = timeout
         self.limits = Limits() if limits is None else limits
         self.retry = as_retry(retry)
         self.follow_redirects = follow_redirects
@@ -124,9 +133,24 @@ class Client:
         self._time: Any = None
         self._is_closed = False
         self._prepared: dict[Any, Request] = {}
-        self._has_netrc = trust_env and self.auth is None and os.path.exists(netrc_path())
-        # Whether a request can be recognised by its URL alone: no header of it depends on when it is sent.
-        self._may_prepare = self.auth is None or isinstance(self.auth, BasicAuth)
+        self._forget()
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in PREPARED_FROM:
+            value = PREPARED_FROM[name](value)
+            if name == "headers":
+                value = Defaults(value, self._forget)
+        super().__setattr__(name, value)
+        if name in PREPARED_FROM:
+            self._forget()
+
+    def _forget(self) -> None:
+        """What requests are prepared from has changed: those that are ready are not any more."""
+        if "_prepared" in self.__dict__:
+            self._prepared.clear()
+            self._has_netrc = self.trust_env and self.auth is None and os.path.exists(netrc_path())
+            # Whether a request can be recognised by its URL alone: no header of it depends on when it is sent.
+            self._may_prepare = self.auth is None or isinstance(self.auth, BasicAuth)
 
     def __repr__(self) -> str:
         state = "closed" if self._is_closed else "new" if self._transport is None else "open"
@@ -256,11 +280,14 @@ class Client:
     # -- preparing a request
 
     def _prepare(self, method: str, url: Any, options: RequestOptions) -> Request:
+        if options:
+            check(options)
         target = self._url(url, options.get("params"))
         auth = self.auth_for(target, options)
         if target.username is not None:
             target = target.without_userinfo()
-        headers = self._headers(options.get("headers"))
+        own = options.get("headers")
+        headers = merge(self.headers, own) if own else self.headers.copy()
         body = None
         if options and any(options.get(name) is not None for name in ("content", "data", "json", "files")):
             body = make_body(
@@ -291,16 +318,6 @@ class Client:
             target = url if isinstance(url, URL) else URL(url)
         return target if params is None else target.with_query(params)
 
-    def _headers(self, own: Any) -> Headers:
-        headers = self.headers.copy()
-        if own:
-            for name, value in own.items() if hasattr(own, "items") else own:
-                if value is None:
-                    headers.pop(name, None)
-                else:
-                    headers[name] = value
-        return headers
-
     def auth_for(self, url: URL, options: RequestOptions) -> Auth | None:
         """Who vouches for a request: its own, that in its URL, the client's, or what ``~/.netrc`` has for the host."""
         if options.get("auth") is not None:
@@ -313,12 +330,14 @@ class Client:
         """How a request may be repeated."""
         return as_retry(options["retry"]) if "retry" in options else self.retry
 
-    def cookie_header(self, request: Request, options: RequestOptions) -> str | None:
-        """The Cookie header of a request: from the jar, the client, and its own."""
-        own = self._own_cookies | dict(options.get("cookies") or {})
-        pairs = "; ".join(f"{name}={value}" for name, value in own.items())
+    def cookie_header(self, request: Request, given: Mapping[str, str] | None) -> str | None:
+        """The Cookie header of a request: from the jar, the client, and those ``given`` for it."""
+        own = self._own_cookies | dict(given or {})
+        pairs = [f"{name}={value}" for name, value in own.items()]
         kept = self.cookies.header_for(request.url) if self.cookies else None
-        return "; ".join(filter(None, (kept, pairs))) or None
+        if kept is not None:
+            pairs[:0] = [pair for pair in kept.split("; ") if pair.partition("=")[0] not in own]
+        return "; ".join(pairs) or None
 
     # -- the life of a client
 
@@ -371,6 +390,14 @@ class Client:
         await self.aclose()
 
 
+def check(options: RequestOptions) -> None:
+    """Refuse what a request cannot be given, before anything of it is done."""
+    if unknown := options.keys() - KNOWN:
+        known = ", ".join(sorted(KNOWN))
+        raise TypeError(f"a request has no option {', '.join(map(repr, sorted(unknown)))}: it has {known}")
+    as_retry(options.get("retry"))
+
+
 def as_length(given: str, url: URL) -> int:
     """The length of a body that does not know its own, as the caller's headers tell it."""
     if not (given.isascii() and given.isdecimal()):
@@ -392,3 +419,12 @@ def as_retry(given: Any) -> Retry | None:
     if given is None or isinstance(given, Retry):
         return given
     return Retry.of(given)
+
+
+# What requests are prepared from, and what is made of a value that is given for it.
+PREPARED_FROM: dict[str, Callable[[Any], Any]] = {
+    "auth": as_auth,
+    "base_url": lambda url: None if url is None else URL(url),
+    "headers": Headers,
+    "timeout": Timeout.of,
+}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Mapping
 from typing import Protocol
 
 from weft.http._wire.incoming import Incoming, Note
@@ -44,7 +45,7 @@ class Policy(Protocol):
     def transport(self) -> Transport: ...
     def auth_for(self, url: URL, options: RequestOptions) -> Auth | None: ...
     def retry_for(self, options: RequestOptions) -> Retry | None: ...
-    def cookie_header(self, request: Request, options: RequestOptions) -> str | None: ...
+    def cookie_header(self, request: Request, given: Mapping[str, str] | None) -> str | None: ...
 
 
 class Journey:
@@ -56,6 +57,7 @@ class Journey:
         self._loop = asyncio.get_running_loop()
         self._request = request
         self._auth = client.auth_for(request.url, options)
+        self._cookies = options.get("cookies")
         self._retry = client.retry_for(options)
         self._history: list[Response] = []
         self._attempts = 0
@@ -108,7 +110,7 @@ class Journey:
     async def _send(self) -> Incoming:
         client = self._client
         request = self._request
-        cookies = client.cookie_header(request, self._options) if "Cookie" not in request.headers else None
+        cookies = client.cookie_header(request, self._cookies) if "Cookie" not in request.headers else None
         if cookies is not None:
             headers = request.headers.copy()
             headers["Cookie"] = cookies
@@ -184,10 +186,10 @@ class Journey:
             text = "the redirect asks for the body again, and it can be read only once: give bytes, or a function"
             raise RedirectError(text, url=response.url, response=response)
         headers = request.headers.copy()
-        headers.pop("Cookie", None)
         headers.pop("Host", None)
         if drops_credentials:
             self._auth = None
+            self._cookies = None
             for name in CREDENTIAL_HEADERS:
                 headers.pop(name, None)
         elif self._auth is not None and (value := self._auth.header_for(method, url)) is not None:
@@ -196,6 +198,8 @@ class Journey:
             for name in BODY_HEADERS:
                 headers.pop(name, None)
         self._history.append(response)
+        # What a server puts before the host is nothing that the user said.
+        url = url.without_userinfo()
         return request.replace(method=method, url=url, headers=headers, body=request.body if keeps_body else None)
 
     # -- repetitions

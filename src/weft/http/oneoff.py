@@ -14,7 +14,12 @@ from weft.http.response import Response
 __all__ = ["delete", "get", "head", "options", "patch", "post", "put", "request"]
 
 # What belongs to the client; everything else belongs to the request.
-FOR_CLIENT = frozenset({"limits", "http2", "unix_socket", "trust_env", "max_decoded_size", "transport", "hooks"})
+FOR_CLIENT = frozenset(
+    {
+        "cookie_jar", "hooks", "http2", "limits", "max_decoded_size", "resolver", "transport", "trust_env",
+        "unix_socket",
+    }
+)  # fmt: skip
 
 
 async def _request(method: str, url: Any, given: dict[str, Any]) -> Response:

@@ -37,7 +37,9 @@ class Response:
         history: the responses before it, of redirects, oldest first.
     """
 
-    __slots__ = ("_body", "_decoder", "_headers", "_incoming", "_most", "_streams", "history", "request", "status")
+    __slots__ = (
+        "_body", "_content", "_decoder", "_headers", "_incoming", "_most", "_streams", "history", "request", "status"
+    )  # fmt: skip
 
     def __init__(self, incoming: Incoming, request: Request, most: int | None = None, decode: bool = True) -> None:
         self._incoming = incoming
@@ -277,9 +279,14 @@ class Response:
     @property
     def content(self) -> Content:
         """The body as a stream with ``read(n)``, ``readline()``, ``iter_chunked(n)``."""
-        from weft.http.content import Content
+        # One for all who ask: it keeps what it has taken and not yet given.
+        try:
+            return self._content
+        except AttributeError:
+            from weft.http.content import Content
 
-        return Content(self)
+            self._content: Content = Content(self)
+            return self._content
 
     def _decode(self, data: bytes) -> bytes:
         if self._decoder is None:
@@ -296,8 +303,10 @@ class Response:
     # -- the end
 
     def release(self) -> None:
-        """Give the connection back, or close it if more of the body was to come."""
+        """Give the connection back, or close it if more of the body was to come, or if it has become a tunnel."""
         self._incoming.release()
+        if self._incoming.tunnel is not None:
+            self._incoming.tunnel.close()
 
     close = release
 
