@@ -390,7 +390,7 @@ def traverse(self: cython.pointer(PyObject), visit: visitproc, data: cython.p_vo
         seen = loop.timers.traverse(visit, data)
     if seen == 0 and loop._driver is not None:
         seen = loop._driver.traverse(visit, data)
-    # While a loop is being made its methods are still the base's, which has no such one; but then it has no task either.
+    # While a loop is being made its methods are still the base's, which has no such one; it has no task then either.
     if seen == 0 and loop.first != cython.NULL:
         seen = loop.traverse_members(visit, data)
     return seen

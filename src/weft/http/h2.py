@@ -74,6 +74,7 @@ class H2Connection(asyncio.Protocol):
 
     Attributes:
         bucket: the pool's.
+        on_lost: called with the connection when its transport is gone.
         uses: how many exchanges it was given.
     """
 
@@ -84,6 +85,7 @@ class H2Connection(asyncio.Protocol):
     ) -> None:
         self.loop = loop
         self.on_change = on_change
+        self.on_lost: Callable[[H2Connection], None] | None = None
         self.bucket: Any = None
         self.uses = 0
         self.transport: asyncio.Transport | None = None
@@ -113,6 +115,11 @@ class H2Connection(asyncio.Protocol):
             and self.transport is not None
             and not self.transport.is_closing()
         )
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether its transport is gone."""
+        return self._state is State.LOST
 
     @property
     def room(self) -> int:
@@ -207,6 +214,8 @@ class H2Connection(asyncio.Protocol):
             stream.incoming.fail(self._loss(stream, exc))
         if self.on_change is not None:
             self.on_change(self)
+        if self.on_lost is not None:
+            self.on_lost(self)
 
     def pause_writing(self) -> None:
         self._is_write_paused = True

@@ -32,6 +32,8 @@ from weft.http.transport import Transport
 __all__ = ["NetworkTransport"]
 
 INFINITY = float("inf")
+# How long a client that closes waits for its peers to say goodbye, in seconds.
+PARTING = 1.0
 # How often a request goes out again because the server said that it did not act on it (RFC 9113, 8.7). A server that
 # takes few requests per connection says so to each of a crowd many times over; one that always does must have an end.
 MOST_REFUSALS = 100
@@ -87,6 +89,8 @@ class NetworkTransport(Transport):
         self.pool = Pool(limits, self._start_dial)
         self._deadlines = Deadlines(loop)
         self._dials: set[asyncio.Task[None]] = set()
+        self._alive: set[Any] = set()  # every connection whose transport is not gone
+        self._all_lost: asyncio.Future[None] | None = None
         self._is_closed = False
         self._sweeper: asyncio.TimerHandle | None = None
         self._unused: dict[Any, int] = {}  # idle connections, and how often they had been used at the last sweep
@@ -183,6 +187,9 @@ class NetworkTransport(Transport):
         except Exception as caught:
             error = caught
         finally:
+            if connection is not None and not connection.is_lost:
+                self._alive.add(connection)
+                connection.on_lost = self._on_lost
             if connection is not None and not connection.is_open and error is None:
                 error = ConnectError(f"{route} closed the connection at once")
             if connection is not None and error is None and not self._is_closed:
@@ -230,9 +237,26 @@ class NetworkTransport(Transport):
         self.pool.close()
         self._unused.clear()
         self._deadlines.close()
-        # The transports close their descriptors in callbacks that are scheduled now.
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
+        for connection in self._alive:
+            if not connection.transport.is_closing():
+                connection.abort()  # a WebSocket's
+        if self._alive:
+            # Over TLS a connection ends with an answer of the peer, which may never come.
+            self._all_lost = self._loop.create_future()
+            timer = self._loop.call_later(PARTING, self._abort_all)
+            try:
+                await self._all_lost
+            finally:
+                timer.cancel()
+
+    def _abort_all(self) -> None:
+        for connection in list(self._alive):
+            connection.abort()
+
+    def _on_lost(self, connection: Any) -> None:
+        self._alive.discard(connection)
+        if self._all_lost is not None and not self._alive and not self._all_lost.done():
+            self._all_lost.set_result(None)
 
 
 class Attempt:

@@ -10,10 +10,11 @@ cdef class H1Connection:
     cdef ResponseParser parser
     cdef Incoming incoming
     cdef public object on_change
+    cdef public object on_lost
     cdef public object bucket
     cdef readonly bint is_open
     cdef readonly int uses
-    cdef bint is_lost
+    cdef readonly bint is_lost
     cdef bint has_answered
     cdef bint is_reading_paused
     cdef object upload

@@ -140,6 +140,8 @@ class H1Connection:
             self.drain_waiter.set_result(None)
         self.transport_write = None
         self.gone()
+        if self.on_lost is not None:
+            self.on_lost(self)
 
     def pause_writing(self):
         if self.drain_waiter is None:

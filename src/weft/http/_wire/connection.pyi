@@ -9,6 +9,7 @@ from weft.http._wire.incoming import Incoming
 class H1Connection(asyncio.Protocol):
     is_multiplexed: ClassVar[bool]
     on_change: Callable[[Any], None] | None
+    on_lost: Callable[[Any], None] | None
     bucket: Any
     def __init__(self, loop: asyncio.AbstractEventLoop, on_change: Callable[[Any], None] | None = None) -> None: ...
     @property
@@ -17,6 +18,8 @@ class H1Connection(asyncio.Protocol):
     def transport(self) -> Any: ...
     @property
     def is_open(self) -> bool: ...
+    @property
+    def is_lost(self) -> bool: ...
     @property
     def uses(self) -> int: ...
     @property
