@@ -13,6 +13,7 @@ import socket
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import chain, zip_longest
 from typing import Any, TypeAlias
 
@@ -169,8 +170,11 @@ def _found(text: str) -> Found:
     return found
 
 
+@lru_cache(maxsize=256)
 def _literal(host: str) -> Found | None:
     """What *host* stands for if it is an IP address; None if it is a name."""
+    if not host[-1:].isdigit() and ":" not in host:
+        return None  # the usual name; a number in the last label makes it an address, or nothing (RFC 3986, 3.2.2)
     bare, _, zone = host.partition("%")
     try:
         address = ipaddress.ip_address(bare)

@@ -51,6 +51,20 @@ async def resolve(
     return await loop._resolve(*address[:2], type=type, family=family, proto=proto, flags=flags, **scope)
 
 
+def is_ipv4(family: int, address: Any) -> bool:
+    """Whether ``address`` is an IPv4 address and a port, so that there is nothing to resolve."""
+    if family != socket.AF_INET or type(address) is not tuple or len(address) != 2:
+        return False
+    host, port = address
+    if type(host) is not str or type(port) is not int or not 0 <= port <= MAX_PORT:
+        return False
+    try:
+        socket.inet_pton(socket.AF_INET, host)
+    except OSError:
+        return False
+    return True
+
+
 def interleave(infos: Iterable[AddressInfo], first_family_count: int) -> list[AddressInfo]:
     """Order addresses so that the families alternate (RFC 8305, section 4).
 
