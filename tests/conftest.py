@@ -228,6 +228,10 @@ def _threads() -> dict[int, str]:
 
 def _children() -> dict[int, str]:
     """Child processes, zombies too: the kernel may lack /proc/PID/task/TID/children, so every process is asked."""
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return {}  # the usual: there is none
     me = os.getpid()
     children = {}
     for name in filter(str.isdecimal, os.listdir("/proc")):
