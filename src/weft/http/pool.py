@@ -4,7 +4,7 @@ Owns the count of connections and the lines of those who wait; does no I/O itsel
 the making of a connection, and the pool is told how that ended by ``add`` or ``dial_failed``. Its invariants: there are
 never more connections, with those being made, than the limits say; a connection is idle, lent to one, or gone; and
 while someone waits who could be served, he is being served (``balance``). Whoever has waited longest is first, across
-origins: where the limit in all is reached, an idle connection elsewhere is closed for him.
+origins: where the limit in all is reached, an idle connection elsewhere is closed for him, or the next that is free.
 
 A request that is cancelled takes nothing with it: a connection that was being made for it goes to the next.
 """
@@ -33,6 +33,10 @@ class PooledConnection(Protocol):
     def room(self) -> int: ...
     @property
     def is_multiplexed(self) -> bool: ...
+    @property
+    def active(self) -> int:
+        """How many exchanges are under way. Asked of multiplexed ones only."""
+
     def close(self) -> None: ...
     def abort(self) -> None: ...
 
@@ -65,9 +69,11 @@ class Bucket:
     def __init__(self, key: Hashable, speaks_h2: bool | None) -> None:
         self.key = key
         self.idle: dict[Any, None] = {}  # last in, first out: the one used last is the least likely to be dead
-        self.shared: list[Any] = []  # HTTP/2: those that take more exchanges beside those they have
+        # HTTP/2: those that take more exchanges beside those they have, and to how many waiters they are promised.
+        self.shared: dict[Any, int] = {}
         self.waiters: OrderedDict[Waiter, None] = OrderedDict()  # the longest first
-        self.undialled: OrderedDict[Waiter, None] = OrderedDict()  # those of them for whom no dial was begun
+        # Those of them for whom no connection is being made; there are never more of the others than dials.
+        self.undialled: OrderedDict[Waiter, None] = OrderedDict()
         self.count = 0  # with those being made
         self.dialing = 0
         self.is_listed = False
@@ -77,8 +83,17 @@ class Bucket:
         """A connection that takes an exchange now, or None. The caller begins it before anything else runs."""
         if self.idle:
             return self.idle.popitem()[0]
-        for connection in self.shared:
-            if connection.room > 0:
+        for connection, promised in self.shared.items():
+            if connection.room > promised:
+                return connection
+        return None
+
+    def unused(self) -> Any:
+        """A connection that nobody uses or is about to use, or None."""
+        if self.idle:
+            return next(iter(self.idle))
+        for connection, promised in self.shared.items():
+            if not promised and not connection.active:
                 return connection
         return None
 
@@ -100,7 +115,7 @@ class Pool:
         self._buckets: WeakValueDictionary[Hashable, Bucket] = WeakValueDictionary()
         self.connections: set[Any] = set()
         self._line: OrderedDict[Waiter, None] = OrderedDict()  # all who wait, the longest first
-        self._maybe_idle: dict[Bucket, None] = {}
+        self._maybe_unused: dict[Bucket, None] = {}
         self.count = 0
         self.dialing = 0
 
@@ -124,17 +139,20 @@ class Pool:
         """The idle connections, those idle longest first within a bucket."""
         for bucket in list(self._buckets.values()):
             yield from list(bucket.idle)
-            yield from [connection for connection in bucket.shared if not connection.active]
+            yield from [one for one, promised in bucket.shared.items() if not promised and not one.active]
 
     # -- for requests
 
     def wait(self, waiter: Waiter, *, first: bool = False) -> None:
         """Stand in line; ``first``: before the others, after a connection that was promised turned out to be full."""
-        for line in (waiter.bucket.waiters, waiter.bucket.undialled, self._line):
+        bucket = waiter.bucket
+        for line in (bucket.waiters, bucket.undialled, self._line):
             line[waiter] = None
             if first:
                 line.move_to_end(waiter, last=False)
-        self.balance(waiter.bucket)
+        if first and (connection := bucket.take()) is not None:
+            self._promise(bucket, connection)
+        self.balance(bucket)
 
     def leave(self, waiter: Waiter) -> None:
         """Stand in line no more; a connection that was handed over already goes to the next."""
@@ -153,25 +171,30 @@ class Pool:
 
     def add(self, bucket: Bucket, connection: Any) -> None:
         """A connection that was dialled stands."""
-        bucket.dialing -= 1
-        self.dialing -= 1
+        was_full = self._is_full()
+        self._dial_ended(bucket)
         connection.bucket = bucket
         self.connections.add(connection)
         bucket.speaks_h2 = connection.is_multiplexed
         if connection.is_multiplexed:
-            bucket.shared.append(connection)
+            bucket.shared[connection] = 0
         self.changed(connection)
-        self.balance(bucket)
-        self._balance_all()
+        self._room_came(bucket, was_full)
 
     def dial_failed(self, bucket: Bucket, error: BaseException | None) -> None:
-        """A connection could not be made. Who waits longest there is told; None: the dial was given up."""
-        bucket.dialing -= 1
-        self.dialing -= 1
+        """A connection could not be made. Who waits longest there is told; None: the dial was given up.
+
+        If one dial was for all who wait there, and nothing else can serve them, all are told: one after the other they
+        would wait for as many time limits.
+        """
+        was_full = self._is_full()
+        self._dial_ended(bucket)
         self._forget_one(bucket)
-        if error is not None and bucket.waiters:
-            self._serve(next(iter(bucket.waiters)), error=error)
-        self._balance_all()
+        while error is not None and (waiter := self._next(bucket)) is not None:
+            waiter.future.set_exception(error)
+            if bucket.speaks_h2 is False or bucket.count:
+                break
+        self._room_came(bucket, was_full)
 
     def changed(self, connection: Any) -> None:
         """A connection has become free, has more or less room, or has closed."""
@@ -181,8 +204,11 @@ class Pool:
         if not connection.is_open:
             self._remove(bucket, connection)
         elif connection.is_multiplexed:
-            for _ in range(min(connection.room, len(bucket.waiters))):
-                self._serve(next(iter(bucket.waiters)), connection)
+            while connection.room > bucket.shared[connection] and self._promise(bucket, connection):
+                pass
+            if not connection.active and not bucket.shared[connection]:
+                self._list(bucket)
+                self._room_came(bucket, self._is_full())
         elif connection.room:
             self._free(bucket, connection)
 
@@ -203,82 +229,134 @@ class Pool:
     # -- the rules
 
     def balance(self, bucket: Bucket) -> None:
-        """Begin as many dials as there are waiters without one, and room for.
+        """Begin as many dials as there are waiters without one, and room for."""
+        while self._wants_dial(bucket) and self._may_open():
+            self._begin_dial(bucket, bucket.undialled.popitem(last=False)[0])
 
-        Counted and not noted by waiter: a connection that was dialled for one may have gone to another, who has waited
-        longer, or have been closed for him.
-        """
-        while bucket.dialing < self._dials_wanted(bucket) and self._may_open(bucket):
-            self._begin_dial(bucket)
-
-    def _dials_wanted(self, bucket: Bucket) -> int:
+    def _wants_dial(self, bucket: Bucket) -> bool:
+        """Whether someone there needs a connection to be made, and the bucket has room for it."""
         wanted = len(bucket.waiters)
-        # One connection may do for all of them: the first will tell.
-        return wanted if bucket.speaks_h2 is False else min(wanted, 1)
+        if wanted > 1 and bucket.speaks_h2 is not False:
+            wanted = 1  # one connection may do for all of them: the first will tell
+        return bucket.dialing < wanted and bucket.count < self._most_per_bucket
 
-    def _may_open(self, bucket: Bucket) -> bool:
-        if self.dialing >= self._most_dials or bucket.count >= self._most_per_bucket:
-            return False
-        return self.count < self._most or self._close_an_idle_one()
+    def _may_open(self) -> bool:
+        return self.dialing < self._most_dials and (self.count < self._most or self._close_an_unused_one())
 
-    def _begin_dial(self, bucket: Bucket) -> None:
+    def _is_full(self) -> bool:
+        """Whether a limit in all keeps waiters of any place from being served."""
+        return self.count >= self._most or self.dialing >= self._most_dials
+
+    def _room_came(self, bucket: Bucket, was_full: bool) -> None:
+        """There is room: only in ``bucket``, or, after a limit in all was reached, for who has waited longest."""
+        if not was_full:
+            self.balance(bucket)
+        while was_full and self._line and self.dialing < self._most_dials:
+            waiter = next((one for one in self._line if self._lacks_dial(one)), None)
+            if waiter is None or not self._may_open():
+                return
+            del waiter.bucket.undialled[waiter]
+            self._begin_dial(waiter.bucket, waiter)
+
+    def _lacks_dial(self, waiter: Waiter) -> bool:
+        bucket = waiter.bucket
+        return waiter in bucket.undialled and self._wants_dial(bucket) and not waiter.future.done()
+
+    def _begin_dial(self, bucket: Bucket, waiter: Waiter) -> None:
         bucket.count += 1
         self.count += 1
         bucket.dialing += 1
         self.dialing += 1
-        if bucket.undialled:
-            waiter = bucket.undialled.popitem(last=False)[0]
-            if waiter.on_dial is not None:
-                waiter.on_dial()
-        else:
-            waiter = next(iter(bucket.waiters))
+        on_dial, waiter.on_dial = waiter.on_dial, None  # once, though a second dial may be needed
+        if on_dial is not None:
+            on_dial()
         self._dial(bucket, waiter)
 
-    def _close_an_idle_one(self) -> bool:
-        """Make room by closing a connection that nobody uses, of the place that has been idle longest."""
-        for bucket in list(self._maybe_idle):
-            if bucket.idle:
-                connection = next(iter(bucket.idle))
+    def _dial_ended(self, bucket: Bucket) -> None:
+        bucket.dialing -= 1
+        self.dialing -= 1
+        # It was somebody's. If he is not served by what comes of it, he needs another one.
+        for waiter in bucket.waiters:
+            if len(bucket.waiters) - len(bucket.undialled) <= bucket.dialing:
+                break
+            if waiter not in bucket.undialled:
+                bucket.undialled[waiter] = None
+                bucket.undialled.move_to_end(waiter, last=False)
+
+    def _close_an_unused_one(self) -> bool:
+        """Make room by closing a connection that nobody uses, of the place that came to have one first."""
+        while self._maybe_unused:
+            bucket = next(iter(self._maybe_unused))
+            connection = bucket.unused()
+            if connection is not None:
                 self._remove(bucket, connection, balance=False)
                 connection.close()
                 return True
-            del self._maybe_idle[bucket]
-            bucket.is_listed = False
+            self._unlist(bucket)
         return False
+
+    def _list(self, bucket: Bucket) -> None:
+        if not bucket.is_listed:
+            bucket.is_listed = True
+            self._maybe_unused[bucket] = None
+
+    def _unlist(self, bucket: Bucket) -> None:
+        if bucket.is_listed:
+            del self._maybe_unused[bucket]
+            bucket.is_listed = False
 
     def _free(self, bucket: Bucket, connection: Any) -> None:
         """A connection for one exchange at a time is free: to whoever waits for it, or to the idle ones."""
-        if self._line:
-            oldest = next(iter(self._line))
-            if oldest.bucket is not bucket and self._is_starved(oldest.bucket):
-                self._remove(bucket, connection)
-                connection.close()
-                return
-            if bucket.waiters:
-                self._serve(next(iter(bucket.waiters)), connection)
-                return
+        if self._line and (self._gives_way(bucket, connection) or self._promise(bucket, connection)):
+            return
         bucket.idle[connection] = None
-        if not bucket.is_listed:
-            bucket.is_listed = True
-            self._maybe_idle[bucket] = None
+        self._list(bucket)
 
-    def _is_starved(self, bucket: Bucket) -> bool:
-        """Whether the limit in all is what keeps a bucket from having a connection made."""
-        return (
-            bucket.dialing < self._dials_wanted(bucket)
-            and bucket.count < self._most_per_bucket
-            and self.count >= self._most
-        )
+    def _gives_way(self, bucket: Bucket, connection: Any) -> bool:
+        """Close a connection that is free, if the limit in all keeps someone waiting who comes first."""
+        if self.count < self._most or self.dialing >= self._most_dials or not self._is_outranked(bucket):
+            return False
+        self._remove(bucket, connection)
+        connection.close()
+        return True
 
-    def _serve(self, waiter: Waiter, connection: Any = None, error: BaseException | None = None) -> None:
-        self._drop(waiter)
-        if waiter.future.done():  # cancelled, and not gone yet
-            if connection is not None:
-                self.changed(connection)
-        elif error is not None:
-            waiter.future.set_exception(error)
-        else:
-            waiter.future.set_result(connection)
+    def _is_outranked(self, bucket: Bucket) -> bool:
+        """Whether someone elsewhere, who has waited longer than all here, lacks nothing but room in all."""
+        for waiter in self._line:
+            if waiter.bucket is not bucket:
+                if self._lacks_dial(waiter):
+                    return True
+            elif not waiter.future.done():
+                return False
+        return False
+
+    def _promise(self, bucket: Bucket, connection: Any) -> bool:
+        """Give ``connection`` to who waits longest for it, if someone does."""
+        waiter = self._next(bucket)
+        if waiter is None:
+            return False
+        waiter.future.set_result(connection)
+        if connection.is_multiplexed:
+            # Until he has begun, it only looks unused, and its room is his. This runs right after he has.
+            bucket.shared[connection] += 1
+            waiter.future.add_done_callback(self._promise_ended)
+        return True
+
+    def _promise_ended(self, future: asyncio.Future[Any]) -> None:
+        connection = future.result()
+        bucket = connection.bucket
+        if bucket is not None:
+            bucket.shared[connection] -= 1
+            self.changed(connection)
+
+    def _next(self, bucket: Bucket) -> Waiter | None:
+        """Let out of the line who has waited longest there. Who was cancelled, and has not left yet, is passed over."""
+        while bucket.waiters:
+            waiter = next(iter(bucket.waiters))
+            self._drop(waiter)
+            if not waiter.future.done():
+                return waiter
+        return None
 
     def _drop(self, waiter: Waiter) -> None:
         del self._line[waiter]
@@ -286,24 +364,17 @@ class Pool:
         waiter.bucket.undialled.pop(waiter, None)
 
     def _remove(self, bucket: Bucket, connection: Any, *, balance: bool = True) -> None:
+        was_full = self._is_full()
         connection.bucket = None
         self.connections.discard(connection)
         bucket.idle.pop(connection, None)
-        if connection in bucket.shared:
-            bucket.shared.remove(connection)
+        bucket.shared.pop(connection, None)
         self._forget_one(bucket)
         if balance:
-            self._balance_all()
+            self._room_came(bucket, was_full)
 
     def _forget_one(self, bucket: Bucket) -> None:
         bucket.count -= 1
         self.count -= 1
-
-    def _balance_all(self) -> None:
-        """Room has come: to those who wait longest."""
-        if not self._line or self.dialing >= self._most_dials or self.count >= self._most:
-            return
-        for bucket in {waiter.bucket: None for waiter in self._line}:
-            if self.count >= self._most:
-                break
-            self.balance(bucket)
+        if not bucket.count:
+            self._unlist(bucket)  # else it would live as long as the pool
