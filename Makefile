@@ -60,7 +60,7 @@ sanitize: python ## run the tests with the core compiled with AddressSanitizer a
 docs: python ## check that the pages agree with each other and with the code
 	@$(need) test
 	@$(build)
-	$(BIN)/python -m pytest tests/test_docs.py tests/test_exports.py $(ARGS)
+	$(BIN)/python -m pytest tests/test_docs.py tests/test_guide.py tests/test_exports.py $(ARGS)
 
 test-all: python ## make test (or TARGET=...) for every CPython >= 3.11 that is installed
 	@$(PYTHON) tools/every_python.py --make-target $(TARGET)
