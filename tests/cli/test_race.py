@@ -55,6 +55,7 @@ def test_table_has_a_row_for_each_contender_and_number(race: Completed) -> None:
 
 def test_table_fits_a_narrow_terminal(race: Completed) -> None:
     table = race.stdout.partition("* one after")[0]
+    assert "coroutines on weft, weft.http" in table
     assert max(map(len, table.splitlines())) <= 80
 
 
@@ -95,12 +96,13 @@ def test_json(race: Completed, folder: Path) -> None:
         (8, 9),
     ]
     assert {each["concurrency"] for each in others[len(KEYS) :]} == {101}
-    assert {each["peak_threads"] for each in results if each["contender"] in ("asyncio", "weft")} == {1}
+    ours = ("asyncio", "weft", "weft.http")
+    assert {each["peak_threads"] for each in results if each["contender"] in ours} == {1}
 
 
 def test_plot(race: Completed, folder: Path) -> None:
     texts = [element.text for element in ElementTree.parse(folder / "race.svg").iter() if element.tag.endswith("text")]
-    assert texts.count("coroutines on weft, aiohttp") == 2
+    assert texts.count("coroutines on weft, aiohttp") == texts.count("coroutines on weft, weft.http") == 2
     assert {"2 requests", "101 requests", "GET requests, 2 ms latency"} <= set(texts)
 
 
@@ -167,8 +169,8 @@ def own_server() -> Iterator[str]:
 def test_failed_requests_are_counted_and_the_status_tells(weft: Command, tmp_path: Path, own_server: str) -> None:
     done = weft("race", f"--url={own_server}/bad", "--requests=2", "--json=x.json")
     assert done.returncode == 1
-    for title in ("one after another, requests", "pool of 2 threads, requests", "coroutines on weft, aiohttp"):
-        assert f"failed: 2 of 2, {title}: HTTP status 500" in done.stdout
+    for contender in filter(available, CONTENDERS):
+        assert f"failed: 2 of 2, {contender.title(2)}: HTTP status 500" in done.stdout
     document = json.loads((tmp_path / "x.json").read_text())
     assert document["server"] == {"url": f"{own_server}/bad"}
     assert [(each["failed"], each["errors"], each["speedup"]) for each in document["results"]] == [
@@ -201,6 +203,19 @@ def test_missing_package(python: Command, missing: str, arguments: tuple[str, ..
     program = "import sys; sys.modules[sys.argv[1]] = None; from weft.cli import main; sys.exit(main(sys.argv[2:]))"
     done = python("-c", program, missing, "race", *arguments)
     assert (done.returncode, done.stdout, done.stderr) == (1, "", text)
+
+
+def test_contenders_that_are_not_installed_are_left_out_with_a_word(python: Command) -> None:
+    program = (
+        "import sys; sys.modules.update(dict.fromkeys(('uvloop', 'httpx2', 'pyreqwest')))\n"
+        "from weft.cli import main; sys.exit(main(['race', '--requests=1', '--latency=1']))"
+    )
+    done = python("-c", program)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith(", without uvloop, httpx2 and pyreqwest, which are not installed\n")
+    table = done.stdout.partition("GET from")[0]
+    assert not any(name in table for name in ("uvloop", "httpx2", "pyreqwest"))
+    assert "coroutines on weft, weft.http" in table
 
 
 def test_reader_that_goes_away_ends_the_race_without_a_word(python: Command) -> None:

@@ -15,14 +15,24 @@ import pytest
 
 from tests.cli.commands import Command, needs_race
 from weft.cli.race import _plan, plot, report
-from weft.cli.race.contenders import CONTENDERS, Job
+from weft.cli.race.clients import Job
+from weft.cli.race.contenders import CONTENDERS, available
 from weft.cli.race.options import Options, Refused, parse
 from weft.cli.race.processes import run_contender, serving
 
 pytestmark = needs_race
 
 OPTIONS = Options(url=None, latency=0.05, counts=(10, 100), threads=32, json=None, plot=None)
-TIMES = {"sequential": 1.0, "threads": 0.5, "asyncio": 0.25, "uvloop": 0.2, "weft": 0.125}
+TIMES = {
+    "sequential": 1.0,
+    "threads": 0.5,
+    "asyncio": 0.25,
+    "uvloop": 0.2,
+    "weft": 0.125,
+    "httpx2": 0.5,
+    "pyreqwest": 0.1,
+    "weft.http": 0.0625,
+}
 
 
 def make_results(counts: tuple[int, ...] = (10,), keys: tuple[str, ...] = tuple(TIMES)) -> list[report.Result]:
@@ -191,7 +201,16 @@ class Row:
 
 
 class TestContenders:
-    @pytest.mark.parametrize("key", ["sequential", "threads", "asyncio", "weft"])
+    def test_table_imports_none_of_them(self, python: Command) -> None:
+        done = python(
+            "-c",
+            "import sys; from weft.cli.race.contenders import CONTENDERS\n"
+            "needs = {name for each in CONTENDERS for name in each.needs}\n"
+            "print({*needs, 'weft.http'} & set(sys.modules))",
+        )
+        assert done.stdout == "set()\n"
+
+    @pytest.mark.parametrize("key", [contender.key for contender in CONTENDERS if available(contender)])
     def test_refused_connections_are_failures_with_a_reason(self, key: str) -> None:
         row = Row()
         with socket.socket() as closed:
@@ -210,8 +229,8 @@ class TestContenders:
 
     def test_process_that_ends_without_a_result(self) -> None:
         row = Row()
-        measured = run_contender("no_such_loop", {"url": "http://x", "requests": 3, "threads": 3}, row)
-        assert row.shown == ["ModuleNotFoundError: No module named 'no_such_loop'"]
+        measured = run_contender("no_such_contender", {"url": "http://x", "requests": 3, "threads": 3}, row)
+        assert row.shown == ["KeyError: 'no_such_contender'"]
         assert measured == {"failed": 3, "errors": {row.shown[0]: 3}}
         result = report.result(CONTENDERS[0], {"url": "http://x", "requests": 3, "threads": 3}, measured)
         assert (result.seconds, result.cpu_us_per_request, result.peak_threads, result.failed) == (None, None, None, 3)
@@ -221,7 +240,7 @@ class TestComparison:
     def test_speedup(self) -> None:
         results = make_results()
         report.compare(results)
-        assert [each.speedup for each in results] == [1, 2, 4, 5, 8]
+        assert [each.speedup for each in results] == [1, 2, 4, 5, 8, 2, 10, 16]
         assert not any(each.speedup_extrapolated for each in results)
 
     def test_where_one_after_another_was_not_run_its_largest_run_is_the_measure(self) -> None:
@@ -257,7 +276,7 @@ class TestTable:
         report.print_table(results, OPTIONS)
         output = capsys.readouterr().out
         assert "–        –" in output
-        assert "failed: 10 of 10, coroutines on weft, aiohttp: it died" in output
+        assert "failed: 10 of 10, coroutines on weft, weft.http: it died" in output
 
     def test_disk_that_is_full(self) -> None:
         with pytest.raises(Refused, match="cannot write /dev/full: No space left on device") as caught:
@@ -281,6 +300,15 @@ class TestPlot:
         results[0].seconds = None
         root = ElementTree.fromstring(plot.svg(results, "x"))
         assert len([e for e in root.iter() if e.get("fill")]) == len(results) - 1
+
+    def test_each_contender_has_a_colour(self) -> None:
+        assert list(plot.COLOURS) == [contender.key for contender in CONTENDERS]
+
+    def test_what_is_ours_stands_out(self) -> None:
+        results = make_results()
+        root = ElementTree.fromstring(plot.svg(results, "x"))
+        strong = {e.text for e in root.iter() if e.get("class") == "strong"} & {each.title for each in results}
+        assert strong == {"coroutines on weft, aiohttp", "coroutines on weft, weft.http"}
 
     def test_reckoned_speedup_is_marked(self) -> None:
         results = make_results() + make_results((100,), ("weft",))

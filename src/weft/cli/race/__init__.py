@@ -1,9 +1,10 @@
 """``weft race``: the experiment that makes people move to coroutines, as one command.
 
-The same GET requests, first one after another, then by a thread pool, then by coroutines on several event loops; each
-contender alone in a fresh process, against a server in yet another. This file is the whole course of a race; the parts:
-``options`` (the command line), ``contenders`` (who runs, and how), ``worker`` (one contender's process), ``server``,
-``processes`` (starting and surely ending those), ``display`` (live bars), ``report`` (table, JSON), ``plot``.
+The same GET requests, first one after another, then by a thread pool, then by coroutines on several event loops, and
+by several clients on one; each contender alone in a fresh process, against a server in yet another. This file is the
+whole course of a race; the parts: ``options`` (the command line), ``contenders`` (who runs), ``clients`` (how),
+``worker`` (one contender's process), ``server``, ``processes`` (starting and surely ending those), ``display`` (live
+bars), ``report`` (table, JSON), ``plot``.
 Invariant: however a race ends, none of its processes outlives it. Called by ``weft.cli.main``.
 """
 
@@ -17,7 +18,8 @@ from contextlib import ExitStack, suppress
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from weft.cli.race.contenders import CONTENDERS, SEQUENTIAL_MOST, Contender, Job, available
+from weft.cli.race.clients import Job
+from weft.cli.race.contenders import CONTENDERS, SEQUENTIAL_MOST, Contender, available
 from weft.cli.race.options import Options, Refused, parse
 
 if TYPE_CHECKING:

@@ -79,8 +79,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="weft race",
         allow_abbrev=False,
-        description="Sends the same GET requests one after another, by a thread pool, and by coroutines on asyncio, "
-        "uvloop (where installed) and weft, and shows what each way costs.",
+        description="Sends the same GET requests one after another, by a thread pool, and by coroutines: with aiohttp "
+        "on asyncio, uvloop and weft, and with httpx2, pyreqwest and weft.http on weft. Shows what each way costs. "
+        "uvloop, httpx2 and pyreqwest take part where they are installed.",
     )
     parser.add_argument("--url", type=_url, help="race against this server instead of the embedded one")
     parser.add_argument(

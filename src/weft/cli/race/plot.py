@@ -14,6 +14,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from weft.cli.race.contenders import STRONG
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -33,6 +35,9 @@ COLOURS = {
     "asyncio": "#5b8fd6",
     "uvloop": "#3fa38f",
     "weft": "#d6497b",
+    "httpx2": "#7d86d9",
+    "pyreqwest": "#b0713f",
+    "weft.http": "#d6497b",
 }
 WIDTH, BAR_FROM, BAR_MOST = 760, 236, 350  # px: names left of the bars, and right of them, right-aligned at
 TIME_AT, SPEEDUP_AT = 664, 744  # these, the time and the speed-up
@@ -172,7 +177,7 @@ def _groups(results: Sequence[Drawable]) -> list[Group]:
 def _bar(each: Drawable, seconds: float, longest: float) -> Bar:
     time = f"{seconds:.2f} s" if seconds >= 0.995 else f"{seconds * 1e3:.0f} ms"
     speedup = "" if each.speedup is None else f"{each.speedup:.1f}×{'*' * each.speedup_extrapolated}"
-    return Bar(each.title, COLOURS[each.contender], seconds / longest, time, speedup, each.contender == "weft")
+    return Bar(each.title, COLOURS[each.contender], seconds / longest, time, speedup, each.contender in STRONG)
 
 
 def _footnote(results: Sequence[Drawable]) -> str:

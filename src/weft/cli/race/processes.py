@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, NamedTuple, Protocol
 
-from weft.cli.race.contenders import Job
+from weft.cli.race.clients import Job
 from weft.cli.race.options import Refused
 
 __all__ = ["Row", "become_child", "run_contender", "serving"]

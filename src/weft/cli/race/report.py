@@ -15,7 +15,8 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from weft._version import __version__
-from weft.cli.race.contenders import CONTENDERS, Contender, Job, available
+from weft.cli.race.clients import Job
+from weft.cli.race.contenders import CONTENDERS, STRONG, Contender, available, missing
 from weft.cli.race.options import Options, Refused
 
 if TYPE_CHECKING:
@@ -130,7 +131,7 @@ def _table(results: Sequence[Result]) -> Table:
         cells = [str(each.requests), each.title, *_figures(each)]
         if failures:
             cells.append(str(each.failed or ""))
-        table.add_row(*cells, style="bold red" if each.failed else "bold" if each.contender == "weft" else "")
+        table.add_row(*cells, style="bold red" if each.failed else "bold" if each.contender in STRONG else "")
     return table
 
 
@@ -164,7 +165,9 @@ def _notes(results: Sequence[Result]) -> list[str]:
 
 def _conditions(options: Options) -> str:
     parts = [heading(options), f"{os.cpu_count()} cores", *(" ".join(item) for item in versions().items())]
-    parts += [f"without {each.key}, which is not installed" for each in CONTENDERS if not available(each)]
+    if absent := missing():
+        names = " and ".join(filter(None, (", ".join(absent[:-1]), absent[-1])))
+        parts.append(f"without {names}, which {'are' if len(absent) > 1 else 'is'} not installed")
     return ", ".join(parts)
 
 

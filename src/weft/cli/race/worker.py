@@ -18,7 +18,8 @@ from collections.abc import Callable
 from time import perf_counter
 from typing import Any
 
-from weft.cli.race.contenders import Done, Job, runner_for
+from weft.cli.race.clients import Done, Job
+from weft.cli.race.contenders import runner_for
 from weft.cli.race.processes import become_child
 
 __all__ = ["main"]
