@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from typing import Any
+from weakref import WeakSet
 
 from weft.http._wire.connection import H1Connection
 from weft.http._wire.deadlines import Deadlines
@@ -87,6 +88,7 @@ class NetworkTransport(Transport):
         self.pool = Pool(limits, self._start_dial)
         self._deadlines = Deadlines(loop)
         self._dials: set[asyncio.Task[None]] = set()
+        self._made: WeakSet[Any] = WeakSet()  # those that close, too, of which the pool knows nothing any more
         self._is_closed = False
         self._sweeper: asyncio.TimerHandle | None = None
         self._unused: dict[Any, int] = {}  # idle connections, and how often they had been used at the last sweep
@@ -187,6 +189,7 @@ class NetworkTransport(Transport):
                 error = ConnectError(f"{route} closed the connection at once")
             if connection is not None and error is None and not self._is_closed:
                 connection.on_change = self.pool.changed
+                self._made.add(connection)
                 self.pool.add(bucket, connection)
             else:
                 if connection is not None:
@@ -228,6 +231,9 @@ class NetworkTransport(Transport):
         if self._dials:
             await asyncio.wait(set(self._dials))
         self.pool.close()
+        # They have said goodbye; over TLS they would wait for the peer to say so too, up to half a minute.
+        for connection in list(self._made):
+            connection.abort()
         self._unused.clear()
         self._deadlines.close()
         # The transports close their descriptors in callbacks that are scheduled now.
