@@ -15,7 +15,7 @@ import zlib
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
-from urllib.parse import parse_qs, unquote
+from urllib.parse import parse_qs
 
 TEXT = "grüße, жизнь, 生活 " * 500
 REALM = 'Basic realm="weft"'
@@ -66,6 +66,9 @@ class Application:
     def do_status(self, asked: Any, given: Any, request: Any) -> Any:
         headers = [(name.replace("_", "-"), value) for name, value in asked.items() if name != "code"]
         return int(asked["code"]), headers, b"status"
+
+    def do_loop(self, asked: Any, given: Any, request: Any) -> Any:
+        return 302, [("Location", "/loop")], b""
 
     def do_cookies(self, asked: Any, given: Any, request: Any) -> Any:
         return 200, [("Set-Cookie", f"{name}={value}; Path=/") for name, value in asked.items()], b"set"
@@ -236,8 +239,3 @@ def body_of(said: Any) -> bytes:
 def header_of(said: Any, name: str) -> list[str]:
     """The values of a header that ``/echo`` saw."""
     return [value for key, value in said["headers"] if key.lower() == name.lower()]
-
-
-def path_of(target: str) -> str:
-    """A path as applications see it."""
-    return unquote(target)

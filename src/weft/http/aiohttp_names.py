@@ -7,21 +7,25 @@ from __future__ import annotations
 
 from typing import Any
 
+from weft.http.auth import BasicAuth
 from weft.http.cookies import NoCookies
 from weft.http.errors import (
     CertificateError,
     ConnectError,
     ConnectTimeoutError,
+    DecodingError,
     HTTPError,
     HTTPTimeoutError,
     IncompleteBodyError,
     InvalidURLError,
+    NetworkError,
     PeerClosedError,
     ProxyError,
     ResolveError,
     StatusError,
     TLSError,
     TooManyRedirectsError,
+    WebSocketError,
 )
 from weft.http.response import Response
 from weft.http.settings import Connector, Limits, Timeout
@@ -33,37 +37,55 @@ __all__ = [
     "ClientConnectorError",
     "ClientConnectorSSLError",
     "ClientError",
+    "ClientOSError",
     "ClientPayloadError",
     "ClientProxyConnectionError",
     "ClientResponse",
     "ClientResponseError",
+    "ClientSSLError",
     "ClientTimeout",
     "ConnectionTimeoutError",
+    "ContentTypeError",
     "DummyCookieJar",
     "InvalidURL",
+    "ServerConnectionError",
     "ServerDisconnectedError",
     "ServerTimeoutError",
+    "SocketTimeoutError",
     "TCPConnector",
     "TooManyRedirects",
     "UnixConnector",
+    "WSServerHandshakeError",
+    "encode_basic_auth",
 ]
 
 ClientError = HTTPError
 ClientResponse = Response
 ClientResponseError = StatusError
-ClientConnectionError = ConnectError
+ClientConnectionError = NetworkError
+ClientOSError = NetworkError
+ServerConnectionError = NetworkError
 ClientConnectorError = ConnectError
 ClientConnectorDNSError = ResolveError
 ClientConnectorSSLError = TLSError
 ClientConnectorCertificateError = CertificateError
 ClientProxyConnectionError = ProxyError
 ClientPayloadError = IncompleteBodyError
+ClientSSLError = TLSError
+ContentTypeError = DecodingError
 ServerDisconnectedError = PeerClosedError
 ServerTimeoutError = HTTPTimeoutError
+SocketTimeoutError = HTTPTimeoutError
+WSServerHandshakeError = WebSocketError
 ConnectionTimeoutError = ConnectTimeoutError
 InvalidURL = InvalidURLError
 TooManyRedirects = TooManyRedirectsError
 DummyCookieJar = NoCookies
+
+
+def encode_basic_auth(login: str, password: str = "", encoding: str = "utf-8") -> str:
+    """The value of ``Authorization`` for a name and a password (RFC 7617)."""
+    return BasicAuth(login, password, encoding).encode()
 
 
 def ClientTimeout(

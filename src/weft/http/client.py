@@ -365,6 +365,11 @@ class Client:
         return self._transport
 
     @property
+    def cookie_jar(self) -> CookieJar:
+        """The same as ``cookies``, under the name that aiohttp's users know."""
+        return self.cookies
+
+    @property
     def closed(self) -> bool:
         """Whether the client was closed."""
         return self._is_closed

@@ -76,6 +76,7 @@ class CookieJar:
     Args:
         clock: gives the time in seconds since 1970.
         public_suffix: tells whether anybody can have a name below this domain; the package's list if left out.
+        unsafe: for programs written for aiohttp; cookies of hosts without a name are kept either way.
 
     Source: RFC 6265, with the prefixes and the protection of secure cookies of its successor (RFC 6265bis).
     """
@@ -85,6 +86,7 @@ class CookieJar:
         *,
         clock: Callable[[], float] = time.time,
         public_suffix: Callable[[str], bool] | None = None,
+        unsafe: bool = True,
     ) -> None:
         self._clock = clock
         self._public_suffix = public_suffix

@@ -66,4 +66,7 @@ def merge(headers: Headers, own: Any) -> Headers:
         else:
             merged[name] = value
         seen.add(lowered)
+    if "range" in seen and "accept-encoding" not in seen and "Accept-Encoding" in merged:
+        # A part of what is packed cannot be unpacked (Fetch standard, 4.6).
+        merged["Accept-Encoding"] = "identity"
     return merged

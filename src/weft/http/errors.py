@@ -27,6 +27,7 @@ __all__ = [
     "IncompleteBodyError",
     "InvalidHeaderError",
     "InvalidURLError",
+    "NetworkError",
     "PeerClosedError",
     "PeerProtocolError",
     "PoolTimeoutError",
@@ -105,10 +106,16 @@ class StreamConsumedError(HTTPError, RuntimeError):
     remedy = "Read a body once: `await response.read()` keeps it and can be repeated, iteration cannot."
 
 
+class NetworkError(HTTPError, ConnectionError):
+    """Base of what goes wrong with a connection: it cannot be made, or it broke before there was an answer."""
+
+    message = "the connection failed"
+
+
 # -- getting there
 
 
-class ConnectError(HTTPError, ConnectionError):
+class ConnectError(NetworkError):
     """No connection could be made. ``__cause__`` is what the operating system said."""
 
     message = "cannot connect"
@@ -187,13 +194,13 @@ class TotalTimeoutError(HTTPTimeoutError):
 # -- the peer's
 
 
-class SendError(HTTPError, ConnectionError):
+class SendError(NetworkError):
     """The connection broke while the request was being sent."""
 
     message = "the connection broke while the request was sent"
 
 
-class PeerClosedError(HTTPError, ConnectionResetError):
+class PeerClosedError(NetworkError, ConnectionResetError):
     """The peer closed the connection, or over HTTP/2 the stream, instead of answering.
 
     Attributes:
@@ -262,6 +269,7 @@ class StatusError(ResponseError):
         super().__init__(message, url=url, response=response)
         self.status: int = getattr(response, "status", 0)
         self.reason: str = getattr(response, "reason", "")
+        self.message = self.reason  # as aiohttp's users know it
         self.headers = getattr(response, "headers", None)
 
 
