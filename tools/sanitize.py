@@ -26,6 +26,7 @@ TESTS = (
     "tests/core",
     "tests/loop",
     "tests/faults",
+    "tests/http",
     *sorted(f"tests/{path.name}" for path in ROOT.glob("tests/test_*.py")),
 )
 # -O1 keeps the frames of a report readable; setup.py's own -O3 comes later and would win, so it is taken out below.

@@ -38,6 +38,7 @@ __all__ = ["Client"]
 
 HAS_COOKIES = int(Note.HAS_COOKIES)
 INFINITY = float("inf")
+BODIES = frozenset({"content", "data", "json", "files"})
 MOST_PREPARED = 1000
 # Options that are done with once the request is prepared.
 PLAIN = frozenset({"params", "headers", "content", "data", "json", "files", "timeout", "proxy", "tls", "ssl"})
@@ -132,6 +133,7 @@ class Client:
         self._loop: Any = None
         self._time: Any = None
         self._is_closed = False
+        self._common: Headers | None = None
         self._prepared: dict[Any, Request] = {}
         self._forget()
 
@@ -148,6 +150,7 @@ class Client:
         """What requests are prepared from has changed: those that are ready are not any more."""
         if "_prepared" in self.__dict__:
             self._prepared.clear()
+            self._common = None
             self._has_netrc = self.trust_env and self.auth is None and os.path.exists(netrc_path())
             # Whether a request can be recognised by its URL alone: no header of it depends on when it is sent.
             self._may_prepare = self.auth is None or isinstance(self.auth, BasicAuth)
@@ -287,9 +290,9 @@ class Client:
         if target.username is not None:
             target = target.without_userinfo()
         own = options.get("headers")
-        headers = merge(self.headers, own) if own else self.headers.copy()
+        headers = merge(self.headers, own) if own else self._common_headers()
         body = None
-        if options and any(options.get(name) is not None for name in ("content", "data", "json", "files")):
+        if not BODIES.isdisjoint(options):
             body = make_body(
                 content=options.get("content"), data=options.get("data"), json=options.get("json"),
                 files=options.get("files"),
@@ -300,6 +303,7 @@ class Client:
         if auth is not None and "Authorization" not in headers:
             value = auth.header_for(method, target)
             if value is not None:
+                headers = headers.copy()
                 headers["Authorization"] = value
         request = Request(method, target, headers, body, timeout, may_switch=bool(options.get("upgrade")))
         if options:
@@ -310,6 +314,12 @@ class Client:
                 del self._prepared[next(iter(self._prepared))]
             self._prepared[url if method == "GET" else (method, url)] = request
         return request
+
+    def _common_headers(self) -> Headers:
+        """The client's headers as they are now, the same object for every request that has none of its own."""
+        if self._common is None:
+            self._common = self.headers.copy()
+        return self._common
 
     def _url(self, url: Any, params: Any) -> URL:
         if self.base_url is not None:

@@ -24,6 +24,8 @@ _TOKEN: Final = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJK
 # RFC 9110, section 5.5: a value has no control characters but the tab.
 _CONTROLS: Final = bytes(code for code in (*range(0x20), 0x7F) if code != 0x09)
 
+# How a body is framed follows from the body (RFC 9112, section 6).
+_FRAMING: Final = frozenset({"content-length", "transfer-encoding"})
 _SECRETS: Final = frozenset({"authorization", "cookie", "proxy-authorization", "set-cookie"})
 
 
@@ -67,14 +69,16 @@ class Headers(MutableMapping[str, str]):
     Source: RFC 9110, section 5.
     """
 
-    __slots__ = ("_first", "_pairs")
+    __slots__ = ("_block", "_first", "_pairs")
 
     _pairs: list[tuple[str, str]]
     # The first value of each name in lower case; None until somebody asks, and again after a change.
     _first: dict[str, str] | None
+    # What block() gave; None likewise.
+    _block: tuple[bytes, bool] | None
 
     def __init__(self, other: HeadersLike | None = None) -> None:
-        self._first = None
+        self._first = self._block = None
         self._pairs = [] if other is None else _pairs_of(other)
 
     @classmethod
@@ -85,7 +89,7 @@ class Headers(MutableMapping[str, str]):
         the white space around them.
         """
         headers = cls.__new__(cls)
-        headers._first = None
+        headers._first = headers._block = None
         pairs = headers._pairs = []
         for line in head.decode("latin-1").split("\r\n")[1:-2]:
             name, _, value = line.partition(":")
@@ -162,6 +166,17 @@ class Headers(MutableMapping[str, str]):
 
     __copy__ = copy
 
+    def block(self) -> tuple[bytes, bool]:
+        """The lines as HTTP/1 sends them, without those on how the body is framed, and whether Host is among them.
+
+        Raises:
+            InvalidHeaderError: as :func:`encode_headers`.
+        """
+        if self._block is None:
+            lines = encode_headers([pair for pair in self._pairs if pair[0].lower() not in _FRAMING])
+            self._block = lines, "Host" in self
+        return self._block
+
     # -- writing
 
     def add(self, name: str, value: str) -> None:
@@ -171,6 +186,7 @@ class Headers(MutableMapping[str, str]):
             TypeError: one of them is not a string.
         """
         self._pairs.append(_checked(name, value))
+        self._block = None
         if self._first is not None:
             self._first.setdefault(name.lower(), value)
 
@@ -185,31 +201,31 @@ class Headers(MutableMapping[str, str]):
             where = next(index for index, (one, _) in enumerate(pairs) if one.lower() == lowered)
             pairs[where + 1 :] = [one for one in pairs[where + 1 :] if one[0].lower() != lowered]
             pairs[where] = pair
-        self._first = None
+        self._first = self._block = None
 
     def __delitem__(self, name: str) -> None:
         if name not in self:
             raise KeyError(name)
         lowered = name.lower()
         self._pairs = [pair for pair in self._pairs if pair[0].lower() != lowered]
-        self._first = None
+        self._first = self._block = None
 
     def update(self, other: HeadersLike = (), /, **more: str) -> None:  # type: ignore[override]
         """Replaces every name that occurs in ``other``, by all the values that it has there."""
         pairs = _pairs_of(other) + _pairs_of(more)
         replaced = {name.lower() for name, _ in pairs}
         self._pairs = [pair for pair in self._pairs if pair[0].lower() not in replaced] + pairs
-        self._first = None
+        self._first = self._block = None
 
     def extend(self, other: HeadersLike) -> None:
         """Adds every pair of ``other``, beside what is there."""
         self._pairs += _pairs_of(other)
-        self._first = None
+        self._first = self._block = None
 
     def clear(self) -> None:
         """Removes all."""
         self._pairs = []
-        self._first = None
+        self._first = self._block = None
 
     # -- as an object
 

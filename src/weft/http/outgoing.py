@@ -125,26 +125,21 @@ class Request:
 
     def _encode(self) -> bytes:
         url = self.url
-        target = (
-            f"{'https' if url.is_secure else 'http'}://{url.authority}{url.target}" if self.is_absolute else url.target
-        )
-        pairs = []
-        if "Host" not in self.headers:
-            pairs.append(("Host", url.authority))
-        for name, value in self.headers.items():
-            if name.lower() in ("content-length", "transfer-encoding"):
-                continue  # how the body is framed follows from the body
-            pairs.append((name, value))
-        pairs += self.framing()
-        if self.body is not None and self.body.length is None:
-            pairs.append(("Transfer-Encoding", "chunked"))
-        if self.is_absolute and self.proxy_headers:
-            pairs += self.proxy_headers
+        target = url.target
+        if self.is_absolute:
+            target = f"{'https' if url.is_secure else 'http'}://{url.authority}{target}"
         try:
-            lines = encode_headers(pairs)
+            lines, has_host = self.headers.block()
+            pairs = self.framing()
+            if self.body is not None and self.body.length is None:
+                pairs.append(("Transfer-Encoding", "chunked"))
+            if self.is_absolute and self.proxy_headers:
+                pairs += self.proxy_headers
+            more = encode_headers(pairs) if pairs else b""
         except InvalidHeaderError as error:
             raise InvalidHeaderError(str(error), url=url) from error
-        head = f"{self.method} {target} HTTP/1.1\r\n".encode("ascii") + lines + b"\r\n"
+        host = "" if has_host else f"Host: {url.authority}\r\n"
+        head = f"{self.method} {target} HTTP/1.1\r\n{host}".encode("ascii") + lines + more + b"\r\n"
         if self.body is None or self.streams_body:
             return head
         return head + self.body.content  # type: ignore[operator]
