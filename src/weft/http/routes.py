@@ -16,8 +16,11 @@ from weft.http.network import NetworkTransport
 from weft.http.outgoing import Request
 from weft.http.proxies import Proxy, environment_proxy
 from weft.http.settings import Limits
+from weft.http.url import URL
 
 __all__ = ["Routes", "network"]
+
+MOST_NAMED = 1000
 
 
 class Routes:
@@ -28,6 +31,7 @@ class Routes:
         self._trusts_environment = trust_env
         self._tls = tls
         self._unix = None if unix_socket is None else os.fspath(unix_socket)
+        self._named: dict[tuple[str, str, int], Proxy | None] = {}
 
     def __call__(self, request: Request) -> Route:
         """The route of ``request``; notes in it what a proxy must be told."""
@@ -35,7 +39,7 @@ class Routes:
         proxy = as_proxy(request.proxy) if request.proxy is not None else self._proxy
         tls = self._tls if request.tls is None else request.tls
         if proxy is None and self._unix is None and self._trusts_environment:
-            proxy = environment_proxy(url, os.environ)
+            proxy = self._from_environment(url)
         scheme = "https" if url.is_secure else "http"
         # A WebSocket is not forwarded, and not spoken over HTTP/2.
         alpn = ("http/1.1",) if request.may_switch else None
@@ -48,6 +52,15 @@ class Routes:
             # One proxy serves every host of plain HTTP.
             return Route("http", proxy.host, proxy.port, proxy)
         return route
+
+    def _from_environment(self, url: URL) -> Proxy | None:
+        """The proxy that the environment names for a place; asked once for each, as it is read anew every time."""
+        place = url.origin
+        if place not in self._named:
+            if len(self._named) >= MOST_NAMED:
+                self._named.clear()
+            self._named[place] = environment_proxy(url, os.environ)
+        return self._named[place]
 
 
 def as_proxy(given: Any) -> Proxy | None:
