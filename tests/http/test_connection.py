@@ -266,6 +266,7 @@ class TestReader:
         assert wire.transport.calls == ["pause"]
         while "resume" not in wire.transport.calls:
             assert incoming.take_some(50_000)
+        assert incoming.take(), "it reads on before all is taken, so that the reader need not wait"
         assert wire.transport.calls == ["pause", "resume"]
 
     def test_complete_while_paused(self) -> None:

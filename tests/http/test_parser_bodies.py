@@ -183,7 +183,8 @@ class TestChunks:
             b"5\r\nhell\r\n0\r\n\r\n", b"5\r\nhello\r\n\r\n0\r\n\r\n", b"5\r\nhello\r\n 0\r\n\r\n", b"5;a\nhello\r\n",
             b"5\r\nhello\r\n0\r\n\r\r\n", b"5\r\nhello\r\n0\r\n folded\r\n\r\n", b"5\r\nhello\n\n0\r\n\r\n",
             b"5\r\nhello\r\r\n0\r\n\r\n", b"5\r\nhello\r\n-0\r\n\r\n", b"0\r\nX y\r\n\r\n",
-            b"0\r\nContent-Length: 0\r\n\r\n", b"0\r\nTRANSFER-ENCODING: chunked\r\n\r\n",
+            b"\r\n\r\n", b";a\r\n\r\n", b"5\r\nhello\r\n\r\n\r\n", b"0\r\nContent-Length: 0\r\n\r\n",
+            b"0\r\nTRANSFER-ENCODING: chunked\r\n\r\n",
         ],
     )  # fmt: skip
     def test_refused(self, chunks: bytes) -> None:

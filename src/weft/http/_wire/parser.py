@@ -184,7 +184,7 @@ class ResponseParser:
                     self.refuse(f"more than {MOST_HEAD} bytes of header fields")
                 return -1
             end = found - text
-            if end > MOST_HEAD:
+            if end >= MOST_HEAD:
                 self.refuse(f"more than {MOST_HEAD} bytes of header fields")
             if end == self.line_start or text[end - 1] != CR:
                 self.refuse("a line ends in a bare LF")
