@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import threading
 from typing import Any
 
 import pytest
@@ -42,8 +44,9 @@ def test_the_end_of_an_idle_connection_counts_at_once(run: Run, method: str) -> 
         async with playing(answers_and_closes, always()) as server, http.Client() as client:
             await within((await client.get(server.url())).read())
             (connection,) = client.transport.pool.connections  # type: ignore[attr-defined]
-            while connection.is_open:
+            while not connection.transport.is_closing():
                 await asyncio.sleep(0)
+            # The transport has not told that it is lost: it does so in the next turn.
             assert counts(client) == (0, 0, 0)
             assert await within((await client.request(method, server.url())).read()) == b"ok"
 
@@ -164,5 +167,38 @@ def test_idle_connections_are_closed_after_a_while(run: Run) -> None:
             await within((await client.get(server.url())).read())
             await within(server.peers[0].ended.wait())
             await settled(client, 0, 0)
+
+    run(main())
+
+
+def test_what_cannot_be_repeated_gets_no_connection_that_the_kernel_knows_to_be_dead(run: Run) -> None:
+    """Also when the loop was busy, and has not been told yet."""
+
+    def serve(listener: socket.socket) -> None:
+        for _ in range(2):
+            connection, _ = listener.accept()
+            with connection:
+                while b"\r\n\r\n" not in connection.recv(65536):
+                    pass
+                connection.sendall(OK)
+                answered.acquire()
+            closed.release()
+
+    answered, closed = threading.Semaphore(0), threading.Semaphore(0)
+
+    async def main() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            listener.settimeout(20)
+            server = threading.Thread(target=serve, args=[listener])
+            server.start()
+            async with http.Client() as client:
+                url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
+                assert await within((await client.get(url)).read()) == b"ok"
+                assert counts(client) == (1, 1, 0)
+                answered.release()
+                assert closed.acquire(timeout=20)  # and the loop stands still meanwhile
+                assert await within((await client.post(url, content=b"x" * 10)).read()) == b"ok"
+                answered.release()
+                await asyncio.to_thread(server.join)
 
     run(main())

@@ -240,3 +240,38 @@ def test_closing_the_client_ends_what_is_under_way(run: Run, part: bytes) -> Non
                 assert caught.value.url == server.url(path)
 
     run(main())
+
+
+def test_closing_the_client_while_a_body_goes_up(run: Run) -> None:
+    """The body's source is closed, its task ends, and whoever waits is told."""
+    state: dict[str, Any] = {"closed": False}
+
+    async def body() -> Any:
+        try:
+            while True:
+                yield b"x" * 100
+                await asyncio.sleep(0)
+        finally:
+            state["closed"] = True
+
+    async def script(peer: Peer) -> None:
+        await peer.head()
+        await peer.reader.read(1000)
+        started.set()
+
+    started = asyncio.Event()
+
+    async def main() -> None:
+        client = http.Client()
+        async with playing(script) as server:
+            task = asyncio.ensure_future(client.post(server.url(), content=body())._coroutine)
+            await started.wait()
+            before = asyncio.all_tasks()
+            await client.aclose()
+            assert state["closed"]
+            with pytest.raises(http.ClientClosedError):
+                await within(task)
+            assert not {one for one in asyncio.all_tasks() if "send_body" in repr(one)}
+            assert before
+
+    run(main())

@@ -309,7 +309,8 @@ class Client:
         if options:
             request.proxy = options.get("proxy")
             request.tls = options.get("tls", options.get("ssl"))
-        if not options and url.__class__ is str and self._may_prepare:
+        # What cannot be repeated is not kept ready: each time it is looked whether its connection still stands.
+        if not options and url.__class__ is str and self._may_prepare and request.is_idempotent:
             if len(self._prepared) >= MOST_PREPARED:
                 del self._prepared[next(iter(self._prepared))]
             self._prepared[url if method == "GET" else (method, url)] = request

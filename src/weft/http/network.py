@@ -9,6 +9,7 @@ Called by the client; everything here belongs to one loop.
 from __future__ import annotations
 
 import asyncio
+import select
 from collections.abc import Callable
 from typing import Any
 
@@ -137,7 +138,20 @@ class NetworkTransport(Transport):
             request.wire  # noqa: B018  # made now: what cannot be sent needs no connection
         request.route = route
         request.bucket = bucket
+        if bucket.idle and not (request.is_idempotent and request.is_replayable):
+            self._drop_dead(bucket)
         return bucket
+
+    def _drop_dead(self, bucket: Bucket) -> None:
+        """Close the connections which the peer has closed while the loop was busy elsewhere, before one is handed out.
+
+        Asked of the kernel for a request that cannot be repeated: for the others that costs more than it saves.
+        """
+        for connection in reversed(list(bucket.idle)):
+            sock = connection.transport.get_extra_info("socket")
+            if sock is None or not peer_has_closed(sock.fileno()):
+                return
+            self.pool.discard(connection)
 
     # -- getting a connection
 
@@ -297,6 +311,13 @@ class Attempt:
         if self._began < INFINITY and self.waiter.future.done():
             self.total += self._loop.time() - self._began
             self._began = INFINITY
+
+
+def peer_has_closed(fd: int) -> bool:
+    """Whether the other end of a socket sends nothing more, or is gone (poll(2))."""
+    poll = select.poll()
+    poll.register(fd, select.POLLRDHUP)  # POLLHUP and POLLERR come without being asked for
+    return bool(poll.poll(0))
 
 
 def may_repeat(error: BaseException, request: Request, repeats: int) -> bool:
