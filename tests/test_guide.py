@@ -31,7 +31,10 @@ EXAMPLES = [example for page in PAGES for example in examples_of(page)]
 # What the pages call by these names is one of these.
 OBJECTS = {"client": weft.http.Client, "response": weft.http.Response, "weft.http": weft.http}
 # What the constructor sets.
-ATTRIBUTES = {"client": {"headers", "cookies", "auth", "timeout", "hooks"}, "response": {"history", "status", "request"}}
+ATTRIBUTES = {
+    "client": {"headers", "cookies", "auth", "timeout", "hooks"},
+    "response": {"history", "status", "request"},
+}
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.name)
@@ -41,7 +44,9 @@ def test_the_example_runs_and_prints_what_it_says(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "netrc").write_text("machine localhost login ada password secret\n")
     with serving(tmp_path) as free:
-        run(reduce(lambda text, port: text.replace(f"localhost:{port}", f"localhost:{free[port]}"), PORTS, example.text))
+        run(
+            reduce(lambda text, port: text.replace(f"localhost:{port}", f"localhost:{free[port]}"), PORTS, example.text)
+        )
     printed = capsys.readouterr().out.splitlines()
     assert [line for line in example.promised if line not in printed] == [], printed
 
