@@ -38,7 +38,7 @@ async def post_bodies(aiohttp: Any, url: str) -> Any:
         yield b"one"
         yield b"two"
 
-    results = []
+    results: list[Any] = []
     async with aiohttp.ClientSession(headers={"X-All": "yes"}) as session:
         bodies: list[dict[str, Any]] = [
             {"data": {"k": "v", "k2": "ü"}}, {"data": b"raw"}, {"data": "text"}, {"data": pieces()},

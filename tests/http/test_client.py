@@ -90,10 +90,10 @@ def test_multipart_as_a_server_reads_it(run: Run, tmp_path: Path) -> None:
     async def handle(request: web.Request) -> web.Response:
         form = await request.post()
         for name, value in form.items():
-            is_file = isinstance(value, web.FileField)
-            seen[name] = (value.filename, value.content_type, value.file.read()) if is_file else value
-            if is_file:
-                value.file.close()
+            seen[name] = value
+            if isinstance(value, web.FileField):
+                with value.file:
+                    seen[name] = (value.filename, value.content_type, value.file.read())
         return web.Response(text="got it")
 
     async def main() -> None:
@@ -198,7 +198,7 @@ def test_an_option_that_does_not_exist(run: Run) -> None:
                 with pytest.raises(TypeError):
                     await client.get("http://127.0.0.1:1/", **options)
             with pytest.raises(TypeError, match="param"):
-                await client.get("http://127.0.0.1:1/", param={"a": 1})
+                await client.get("http://127.0.0.1:1/", param={"a": 1})  # type: ignore[call-arg]
             assert counts(client) == (0, 0, 0)
 
     run(main())
@@ -320,7 +320,7 @@ def test_a_response_tells_of_itself(run: Run, kind: str) -> None:
             with pytest.raises(http.StatusError) as caught:
                 response.raise_for_status()
             assert (caught.value.status, caught.value.response) == (418, response)
-            assert caught.value.headers["X-Tea"] == "yes"
+            assert caught.value.headers is not None and caught.value.headers["X-Tea"] == "yes"
             with pytest.raises(http.StatusError):
                 await within(client.get(server.url("/missing"), raise_for_status=True))
             assert (await said(client, "GET", server.url()))["method"] == "GET"
