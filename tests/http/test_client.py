@@ -90,11 +90,10 @@ def test_multipart_as_a_server_reads_it(run: Run, tmp_path: Path) -> None:
     async def handle(request: web.Request) -> web.Response:
         form = await request.post()
         for name, value in form.items():
+            seen[name] = value
             if isinstance(value, web.FileField):
-                seen[name] = (value.filename, value.content_type, value.file.read())
-                value.file.close()
-            else:
-                seen[name] = value
+                with value.file:
+                    seen[name] = (value.filename, value.content_type, value.file.read())
         return web.Response(text="got it")
 
     async def main() -> None:
@@ -195,12 +194,11 @@ def test_what_is_set_on_the_client_counts_from_the_next_request_on(run: Run) -> 
 def test_an_option_that_does_not_exist(run: Run) -> None:
     async def main() -> None:
         async with http.Client() as client:
-            wrong: list[Any] = [{"param": {"a": 1}}, {"retry": "often"}, {"timeout": "long"}, {"auth": "me"}]
-            for options in wrong:
+            for options in ({"param": {"a": 1}}, {"retry": "often"}, {"timeout": "long"}, {"auth": "me"}):
                 with pytest.raises(TypeError):
                     await client.get("http://127.0.0.1:1/", **options)
             with pytest.raises(TypeError, match="param"):
-                await client.get("http://127.0.0.1:1/", **wrong[0])
+                await client.get("http://127.0.0.1:1/", param={"a": 1})  # type: ignore[call-arg]
             assert counts(client) == (0, 0, 0)
 
     run(main())

@@ -40,7 +40,7 @@ def test_what_a_redirect_makes_of_method_and_body(run: Run, kind: str, code: int
     async def main() -> None:
         async with echoing(kind) as server, http.Client() as client:
             has_body = method not in ("HEAD", "GET")
-            options: Any = {"json": {"a": 1}} if has_body else {}
+            options: dict[str, Any] = {"json": {"a": 1}} if has_body else {}
             response = await within(client.request(method, server.url(to("/echo", code)), **options))
             assert [one.status for one in response.history] == [code]
             assert str(response.url) == server.url("/echo")
@@ -93,9 +93,9 @@ def test_a_body_that_can_be_read_once_is_not_redirected(run: Run, body: str) -> 
 def test_redirects_that_are_not_followed(run: Run) -> None:
     async def main() -> None:
         async with echoing() as server, http.Client(max_redirects=3) as client:
-            for option in ("follow_redirects", "allow_redirects"):
-                off: Any = {option: False}
-                response = await within(client.get(server.url(to("/echo")), **off))
+            stay: list[dict[str, Any]] = [{"follow_redirects": False}, {"allow_redirects": False}]
+            for options in stay:
+                response = await within(client.get(server.url(to("/echo")), **options))
                 assert (response.status, response.history) == (302, ())
             response = await within(client.get(server.url("/status?code=302")))
             assert response.status == 302
@@ -113,8 +113,8 @@ def test_the_limit_on_redirects(run: Run) -> None:
 
     async def main() -> None:
         async with playing(script) as server, http.Client(max_redirects=3) as client:
-            choices: list[tuple[int, Any]] = [(3, {}), (1, {"max_redirects": 1}), (0, {"max_redirects": 0})]
-            for most, options in choices:
+            cases: list[tuple[int, dict[str, Any]]] = [(3, {}), (1, {"max_redirects": 1}), (0, {"max_redirects": 0})]
+            for most, options in cases:
                 server.peers[:] = server.peers[:1]
                 with pytest.raises(http.TooManyRedirectsError) as caught:
                     await within(client.get(server.url(), **options))
