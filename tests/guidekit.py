@@ -1,8 +1,8 @@
-"""The servers that the examples of the guide talk to, and the examples themselves.
+"""The servers that the examples of the guide talk to.
 
-Owns ``serving``, which runs the servers on free ports of loopback in a thread of their own, and ``examples_of``, which
-finds the blocks of Python on a page. Its invariant: when ``serving`` is left, thread, sockets and tasks are gone.
-Called by tests/test_guide.py; a page names the servers by the ports of ``PORTS``, which are replaced by the free ones.
+Owns ``serving``, which runs them on free ports of loopback in a thread of their own. Its invariant: when it is left,
+thread, sockets and tasks are gone. Called by tests/test_guide.py; a page names the servers by the ports of ``PORTS``,
+which are replaced by the free ones. Needs aiohttp and h2.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import shutil
 import threading
 import zlib
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,29 +29,6 @@ from tests.http.proxykit import Socks
 
 # What a page writes: plain HTTP; HTTPS; HTTP/2; a proxy; a SOCKS 5 proxy.
 PORTS = ("8080", "8443", "8444", "3128", "1080")
-
-
-@dataclass(frozen=True)
-class Example:
-    """A block of Python on a page."""
-
-    name: str
-    text: str
-
-    @property
-    def promised(self) -> list[str]:
-        """What the comments behind its calls of ``print`` say that they print."""
-        return re.findall(r"^ *print\(.*\)  # (.+)$", self.text, flags=re.MULTILINE)
-
-
-def examples_of(page: Path) -> list[Example]:
-    """The blocks of Python on ``page``, named after the headings that they stand under."""
-    found = []
-    for section in re.split(r"^#+ +", page.read_text(), flags=re.MULTILINE)[1:]:
-        blocks = re.findall(r"^```python\n(.*?)^```", section, flags=re.MULTILINE | re.DOTALL)
-        title = section.partition("\n")[0]
-        found += [Example(f"{page.stem}: {title} {number}", text) for number, text in enumerate(blocks, 1)]
-    return found
 
 
 # -- the application
@@ -249,6 +225,7 @@ def serving(folder: Path) -> Iterator[dict[str, int]]:
     shutil.copy(AUTHORITY, folder / "authority.pem")
     shutil.copy(CERTS / "client.pem", folder / "client.pem")
     (folder / "report.pdf").write_bytes(b"%PDF-1.7")
+    (folder / "netrc").write_text("machine localhost login ada password secret\n")
     ready = threading.Event()
     box: dict[str, Any] = {}
 

@@ -216,6 +216,22 @@ class TestFetchPages:
         assert [line.split(",")[0] for line in lines[:2]] == ["page   1: status 200", "page   2: status 200"]
 
 
+class TestHttpClient:
+    def at_a_time(self, lines: list[str]) -> list[int]:
+        """How many requests the server had at a time, in each of the three ways."""
+        return [int(number) for number in re.findall(r"the server had +(\d+) at a time", "\n".join(lines))]
+
+    def test_three_ways(self, run: Run) -> None:
+        alone, all_of_them, few = self.at_a_time(run("http_client"))
+        assert alone == 1
+        assert few <= 10 < all_of_them <= 50
+
+    def test_how_many(self, run: Run) -> None:
+        lines = run("http_client", "--pages", "20", "--limit", "3")
+        assert lines[-1] == "20 pages, 1050 bytes, three times the same"
+        assert self.at_a_time(lines)[2] <= 3
+
+
 @contextmanager
 def serving(start: Start, end: signal.Signals = signal.SIGTERM) -> Iterator[str]:
     """Runs the web service inside the block; gives its URL. It stops well when it gets the signal."""

@@ -9,7 +9,8 @@ from __future__ import annotations
 import ast
 import asyncio
 import re
-from functools import reduce
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,34 +20,65 @@ import weft
 import weft.http
 from tests.test_docs import spans
 
-for package in ("aiohttp", "h2"):
-    pytest.importorskip(package, reason=f"not installed: {package} (weft[http,race])")
-
-from tests.guidekit import PORTS, Example, examples_of, serving
-
 GUIDE = Path(__file__).parent.parent / "docs" / "guide"
 PAGES = [GUIDE / "http-client.md", GUIDE / "coming-from.md"]
+
+
+@dataclass(frozen=True)
+class Example:
+    """A block of Python on a page."""
+
+    name: str
+    text: str
+
+    @property
+    def promised(self) -> list[str]:
+        """What the comments behind its calls of ``print`` say that they print."""
+        return re.findall(r"^ *print\(.*\)  # (.+)$", self.text, flags=re.MULTILINE)
+
+
+def examples_of(page: Path) -> list[Example]:
+    """The blocks of Python on ``page``, named after the headings that they stand under."""
+    found = []
+    for section in re.split(r"^#+ +", page.read_text(), flags=re.MULTILINE)[1:]:
+        blocks = re.findall(r"^```python\n(.*?)^```", section, flags=re.MULTILINE | re.DOTALL)
+        title = section.partition("\n")[0]
+        found += [Example(f"{page.stem}: {title} {number}", text) for number, text in enumerate(blocks, 1)]
+    return found
+
+
 EXAMPLES = [example for page in PAGES for example in examples_of(page)]
 
 # What the pages call by these names is one of these.
 OBJECTS = {"client": weft.http.Client, "response": weft.http.Response, "weft.http": weft.http}
 # What the constructor sets.
-ATTRIBUTES = {
-    "client": {"headers", "cookies", "auth", "timeout", "hooks"},
-    "response": {"history", "status", "request"},
-}
+ATTRIBUTES = {"client": {"headers", "cookies", "auth", "timeout", "hooks"}, "response": {"history", "status"}}
+
+
+@pytest.fixture
+def ports(tmp_path: Path) -> Iterator[dict[str, int]]:
+    """Runs the servers, and puts the files that the examples need into ``tmp_path``; gives port by port of the page."""
+    for package in ("aiohttp", "h2"):
+        pytest.importorskip(package, reason=f"not installed: {package} (weft[http,race])")
+    from tests.guidekit import serving
+
+    with serving(tmp_path) as free:
+        yield free
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.name)
 def test_the_example_runs_and_prints_what_it_says(
-    example: Example, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    example: Example,
+    ports: dict[str, int],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "netrc").write_text("machine localhost login ada password secret\n")
-    with serving(tmp_path) as free:
-        run(
-            reduce(lambda text, port: text.replace(f"localhost:{port}", f"localhost:{free[port]}"), PORTS, example.text)
-        )
+    text = example.text
+    for written, free in ports.items():
+        text = text.replace(f"localhost:{written}", f"localhost:{free}")
+    run(text)
     printed = capsys.readouterr().out.splitlines()
     assert [line for line in example.promised if line not in printed] == [], printed
 
