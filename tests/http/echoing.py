@@ -28,7 +28,7 @@ def packed(coding: str, data: bytes) -> bytes:
     if coding == "deflate":
         return zlib.compress(data)
     if coding == "br":
-        import brotli  # type: ignore[import-untyped]
+        import brotli
 
         compressed: bytes = brotli.compress(data)
         return compressed
