@@ -109,5 +109,13 @@ def test_what_is_named_is_there(page: Path) -> None:
     assert missing == []
 
 
+def test_aiohttps_errors_are_there_under_its_names() -> None:
+    table = (GUIDE / "coming-from.md").read_text().partition("| aiohttp's error")[2].partition("\n\n")[0]
+    rows = [re.findall(r"`([\w.]+)`", row) for row in table.splitlines()[2:]]
+    names = [name for row in rows for name in row if not name.startswith("weft.")]
+    assert len(names) > 15
+    assert [name for name in names if not hasattr(weft.http, name)] == []
+
+
 def test_the_examples_are_found() -> None:
     assert len(EXAMPLES) > 30
