@@ -180,7 +180,6 @@ FINAL: list[BaseException] = [
     errors.BodyError(),
     errors.ClientClosedError(),
     errors.TooManyRedirectsError(),
-    errors.AuthenticationError(),
     FileNotFoundError(),
     ValueError(),
     asyncio.CancelledError(),

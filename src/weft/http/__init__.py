@@ -42,7 +42,6 @@ from weft.http.body import FormData
 from weft.http.client import Client
 from weft.http.cookies import Cookie, CookieJar, NoCookies
 from weft.http.errors import (
-    AuthenticationError,
     BodyError,
     CertificateError,
     ClientClosedError,
@@ -104,7 +103,6 @@ __all__ = [
     "URL",
     "ASGITransport",
     "Auth",
-    "AuthenticationError",
     "BasicAuth",
     "BearerAuth",
     "BodyError",

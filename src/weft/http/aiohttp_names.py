@@ -83,6 +83,15 @@ TooManyRedirects = TooManyRedirectsError
 DummyCookieJar = NoCookies
 
 
+# Arguments of aiohttp's connector that leave out nothing that a program could miss.
+WITHOUT_EFFECT = frozenset(
+    {
+        "enable_cleanup_closed", "happy_eyeballs_delay", "interleave", "loop", "resolver_cache", "ssl_shutdown_timeout",
+        "timeout_ceil_threshold", "ttl_dns_cache", "use_dns_cache",
+    }
+)  # fmt: skip
+
+
 def encode_basic_auth(login: str, password: str = "", encoding: str = "utf-8") -> str:
     """The value of ``Authorization`` for a name and a password (RFC 7617)."""
     return BasicAuth(login, password, encoding).encode()
@@ -106,9 +115,15 @@ def TCPConnector(
     keepalive_timeout: float | None = 15.0,
     ssl: Any = True,
     force_close: bool = False,
-    **ignored: Any,
+    **more: Any,
 ) -> Connector:
-    """A client's limits and TLS from aiohttp's words; 0 is no limit. What only aiohttp's own parts need is ignored."""
+    """A client's limits and TLS from aiohttp's words; 0 is no limit. What only aiohttp's own parts need is ignored.
+
+    Raises:
+        TypeError: what a program relies on, and has another place here.
+    """
+    if refused := more.keys() - WITHOUT_EFFECT:
+        raise TypeError(f"TCPConnector has no {', '.join(sorted(refused))} here: see the options of weft.http.Client")
     keepalive = 0.0 if force_close else keepalive_timeout
     return Connector(Limits(limit or None, limit_per_host or None, keepalive), tls=True if ssl is None else ssl)
 

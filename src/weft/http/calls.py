@@ -1,36 +1,55 @@
-"""What a client's methods return: a call that is awaited, or entered."""
+"""What a client's methods return: a call that is awaited, entered, or made a task of.
+
+Invariant: it is a coroutine to everything that asks for one (``asyncio.create_task``, ``TaskGroup``, ``gather``), and
+what it gives is released at the end of an ``async with`` block.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Coroutine, Generator
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 from weft.http.response import Response
 
-__all__ = ["Call"]
+__all__ = ["Call", "Opening"]
 
 
-class Call:
-    """A request that begins when it is awaited, or entered with ``async with``."""
+T_co = TypeVar("T_co", covariant=True)
 
-    __slots__ = ("_coroutine", "_response")
 
-    def __init__(self, coroutine: Coroutine[Any, Any, Response]) -> None:
+class Opening(Coroutine[Any, Any, T_co]):
+    """A coroutine that can be entered with ``async with`` as well."""
+
+    __slots__ = ("_coroutine", "_opened")
+
+    def __init__(self, coroutine: Coroutine[Any, Any, T_co]) -> None:
         self._coroutine = coroutine
 
-    def __await__(self) -> Generator[Any, None, Response]:
+    def __await__(self) -> Generator[Any, None, T_co]:
         return self._coroutine.__await__()
 
+    def send(self, value: Any) -> Any:
+        return self._coroutine.send(value)
+
+    def throw(self, *error: Any) -> Any:
+        return self._coroutine.throw(*error)
+
     def close(self) -> None:
-        """Do not make the request after all."""
+        """Do not begin after all."""
         self._coroutine.close()
 
-    async def __aenter__(self) -> Response:
-        self._response = await self._coroutine
-        return self._response
+    async def __aenter__(self) -> T_co:
+        self._opened = await self._coroutine
+        return self._opened
+
+
+class Call(Opening[Response]):
+    """A request that begins when it is awaited, or entered with ``async with``."""
+
+    __slots__ = ()
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._response.release()
+        self._opened.release()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from types import TracebackType
@@ -68,7 +69,8 @@ class Client:
         raise_for_status: raise for every status of 400 and above.
         proxy: the URL of a proxy for everything, http, https, socks5 or socks5h.
         trust_env: take proxies from the environment (``https_proxy``, ``no_proxy``) and passwords from ``~/.netrc``.
-        tls: an ``ssl.SSLContext``; True for the system's certificates; False to verify nothing.
+        tls: True to trust the system's authorities, the path of a file to trust those in it, an ``ssl.SSLContext``
+            for everything else (client certificates); False to verify nothing.
         http2: whether to offer HTTP/2 to servers with TLS, where the ``h2`` library is there.
         unix_socket: the path of a Unix socket to connect to instead of the URL's host.
         max_decoded_size: what a body may unpack to, in bytes.
@@ -125,7 +127,7 @@ class Client:
         self.trust_env = trust_env
         self.max_decoded_size = max_decoded_size
         self.hooks = hooks
-        self._network_options = {"proxy": proxy, "tls": tls, "http2": http2, "unix_socket": unix_socket} | {
+        self._network_options = {"proxy": proxy, "tls": as_tls(tls), "http2": http2, "unix_socket": unix_socket} | {
             "trust_env": trust_env, "resolver": resolver
         }  # fmt: skip
         self._given_transport = transport
@@ -412,6 +414,8 @@ def check(options: RequestOptions) -> None:
         known = ", ".join(sorted(KNOWN))
         raise TypeError(f"a request has no option {', '.join(map(repr, sorted(unknown)))}: it has {known}")
     as_retry(options.get("retry"))
+    for name in ("tls", "ssl"):
+        as_tls(options.get(name))
 
 
 def as_length(given: str, url: URL) -> int:
@@ -419,6 +423,13 @@ def as_length(given: str, url: URL) -> int:
     if not (given.isascii() and given.isdecimal()):
         raise InvalidHeaderError(f"Content-Length is {given!r}: give a number of bytes", url=url)
     return int(given)
+
+
+def as_tls(given: Any) -> Any:
+    """How TLS is verified, from what a user gives."""
+    if given is None or isinstance(given, bool | str | os.PathLike | ssl.SSLContext):
+        return given
+    raise TypeError(f"tls is {given!r}: give True, False, the file of an authority, or an ssl.SSLContext")
 
 
 def as_auth(given: Any) -> Auth | None:

@@ -116,6 +116,7 @@ class Dialer:
         self._local = (local_address, 0) if isinstance(local_address, str) else local_address
         self._alpn = tuple(alpn)
         self._options = tuple(socket_options)
+        self._contexts: dict[tuple[str, tuple[str, ...]], ssl.SSLContext] = {}  # by the file of their authorities
 
     async def dial(
         self, route: Route, protocol_factory: Callable[[], ProtocolT]
@@ -190,9 +191,17 @@ class Dialer:
     def _alpn_of(self, route: Route) -> tuple[str, ...]:
         return self._alpn if route.alpn is None else route.alpn
 
-    async def _context(self, setting: ssl.SSLContext | bool | None, alpn: tuple[str, ...]) -> ssl.SSLContext:
+    async def _context(self, setting: tls.Verify, alpn: tuple[str, ...]) -> ssl.SSLContext:
         if isinstance(setting, ssl.SSLContext):
             return setting
+        if isinstance(setting, str | os.PathLike):
+            key = os.fspath(setting), alpn
+            if key not in self._contexts:
+                try:
+                    self._contexts[key] = await tls.context_for(setting, alpn=alpn)
+                except OSError as error:
+                    raise TLSError(f"the authorities in {key[0]!r} cannot be used: {error}") from error
+            return self._contexts[key]
         return await (tls.unverified_context(alpn) if setting is False else tls.default_context(alpn))
 
     # -- sockets

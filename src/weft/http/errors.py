@@ -12,7 +12,6 @@ from typing import Any, ClassVar, Literal
 from weft.errors import WeftError
 
 __all__ = [
-    "AuthenticationError",
     "BodyError",
     "CertificateError",
     "ClientClosedError",
@@ -283,12 +282,6 @@ class TooManyRedirectsError(RedirectError):
     """More redirects than ``max_redirects``."""
 
     message = "too many redirects"
-
-
-class AuthenticationError(ResponseError):
-    """The server's challenge cannot be answered."""
-
-    message = "the server's challenge cannot be answered"
 
 
 class WebSocketError(HTTPError):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,17 @@ __all__ = ["Response"]
 
 _HAS_CODING = int(Note.HAS_CODING)
 _EMPTY = Headers()
+
+
+class Done:
+    """Awaited, it is done."""
+
+    def __await__(self) -> Generator[Any, None, None]:
+        return
+        yield
+
+
+DONE = Done()
 
 
 class Response:
@@ -302,11 +313,15 @@ class Response:
 
     # -- the end
 
-    def release(self) -> None:
-        """Give the connection back, or close it if more of the body was to come, or if it has become a tunnel."""
+    def release(self) -> Awaitable[None]:
+        """Give the connection back, or close it if more of the body was to come, or if it has become a tunnel.
+
+        It is done at once; what it returns may be awaited, as users of aiohttp do.
+        """
         self._incoming.release()
         if self._incoming.tunnel is not None:
             self._incoming.tunnel.close()
+        return DONE
 
     close = release
 
