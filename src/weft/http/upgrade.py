@@ -53,7 +53,8 @@ async def _open(client: Any, url: Any, options: dict[str, Any]) -> WebSocket:
     response = await client.request("GET", url, headers=merged, upgrade=True, **options)
     if response.status != 101 or response.tunnel is None:
         response.release()
-        raise WebSocketError(f"the server answered {response.status} {response.reason} to the handshake", url=url)
+        status = f"{response.status} {response.reason}".rstrip()
+        raise WebSocketError(f"the server answered {status} to the handshake", url=response.url)
     try:
         agreed = check_handshake(response.headers, key, url=url, **for_handshake)
         return WebSocket(response.tunnel, agreed, url=url, **for_socket)
