@@ -344,3 +344,9 @@ class TestSummary:
         assert "  and 40 other reasons" in lines
         assert f"  and {50 - SAMPLES} more" in lines
         assert len(lines) < 25
+
+    def test_one_reason_more_than_are_shown(self) -> None:
+        stats = Stats(Clock())
+        for number in range(11):
+            stats.add(failed(f"Error{number}"))
+        assert "  and 1 other reason" in summary(stats).splitlines()

@@ -14,6 +14,7 @@ from weft.http.errors import (
     IncompleteBodyError,
     InvalidHeaderError,
     PeerClosedError,
+    WebSocketError,
 )
 
 Run: TypeAlias = Callable[[Coroutine[Any, Any, Any]], Any]
@@ -274,6 +275,16 @@ class TestFailures:
                 assert await (await client.get("/")).read() == b"fine"
                 may_fail.set()
             assert reports == ["LookupError('in the background')"]
+
+        run(main())
+
+    def test_a_websocket_is_refused_in_words(self, run: Run) -> None:
+        pytest.importorskip("wsproto", reason="wsproto is not installed")
+
+        async def main() -> None:
+            async with client_of(echo) as client:
+                with pytest.raises(WebSocketError, match="http://app.test/chat: ASGITransport has no WebSockets"):
+                    await client.websocket("/chat")
 
         run(main())
 

@@ -227,6 +227,36 @@ class TestLifespan:
 
 
 class TestStarlette:
+    def test_a_reader_that_leaves_is_no_error_of_the_application(self, run: Run) -> None:
+        """Starlette raises an exception of its own when it cannot send (``ClientDisconnect``)."""
+        responses = pytest.importorskip("starlette.responses", reason="Starlette is not installed")
+        import starlette.applications
+        import starlette.routing
+
+        async def main() -> None:
+            ended = asyncio.Event()
+
+            async def endless(request: Any) -> Any:
+                async def pieces() -> AsyncIterator[bytes]:
+                    try:
+                        while True:
+                            yield b"piece"
+                            await asyncio.sleep(0)
+                    finally:
+                        ended.set()
+
+                return responses.StreamingResponse(pieces())
+
+            routes = [starlette.routing.Route("/", endless)]
+            reports = Reports()
+            async with client_of(starlette.applications.Starlette(routes=routes)) as client:
+                async with client.get("/") as response:
+                    assert await response.chunk()
+                await ended.wait()
+            assert reports == []
+
+        run(main())
+
     def test_an_application(self, run: Run) -> None:
         pytest.importorskip("starlette", reason="Starlette is not installed")
         from starlette.applications import Starlette

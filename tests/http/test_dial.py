@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
+import resource
 import socket
 from pathlib import Path
 
@@ -21,6 +23,7 @@ from tests.http.dialkit import (
     until_sockets,
 )
 from tests.loop.kit import Recorder, Run, open_sockets, refused, unreachable
+from weft.http.client import Client
 from weft.http.dial import Dialer, Route
 from weft.http.errors import ConnectError, ResolveError
 from weft.http.names import Names
@@ -111,6 +114,23 @@ class TestTcp:
                     await Dialer(names_of(four__test="127.0.0.1"), local_address="::1").dial(
                         Route("http", "four.test", port), Recorder
                     )
+
+        run(main())
+
+    def test_no_file_descriptor_is_left(self, run: Run) -> None:
+        async def main() -> None:
+            async with serving(echo) as port, Client() as client:
+                limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+                free = os.dup(0)
+                os.close(free)
+                resource.setrlimit(resource.RLIMIT_NOFILE, (free, limits[1]))
+                try:
+                    with pytest.raises(ConnectError, match="Too many open files") as info:
+                        await client.get(f"http://127.0.0.1:{port}/")
+                finally:
+                    resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+                assert info.value.errno == errno.EMFILE
+                assert "lower `Limits.total`" in info.value.__notes__[0]
 
         run(main())
 

@@ -70,8 +70,9 @@ def test_a_download_that_fails_leaves_no_file(run: Run, tmp_path: Path, script: 
 def test_a_folder_that_is_not_there(run: Run, tmp_path: Path) -> None:
     async def main() -> None:
         async with playing(sends, sends) as server, http.Client() as client:
-            with pytest.raises(FileNotFoundError):
+            with pytest.raises(FileNotFoundError) as caught:
                 await within(client.download(server.url(), tmp_path / "none" / "file"))
+            assert caught.value.filename == str(tmp_path / "none" / "file")  # and not that of the unfinished file
             (tmp_path / "folder").mkdir()
             with pytest.raises(IsADirectoryError):
                 await within(client.download(server.url(), tmp_path / "folder"))

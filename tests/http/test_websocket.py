@@ -389,6 +389,8 @@ class TestAgainstARealServer:
                 await socket.send_str("close")
                 assert [message async for message in socket] == []
                 assert (socket.close_code, socket.close_reason) == (4001, "as you wish")
+                with pytest.raises(WebSocketError, match="closed with code 4001: 'as you wish'$"):
+                    await socket.send_str("too late")
 
         run(main())
 

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from typing import Any, TypeAlias
 from urllib.parse import unquote
 
-from weft.http.errors import ConnectError, IncompleteBodyError
+from weft.http.errors import ConnectError, IncompleteBodyError, WebSocketError
 from weft.http.headers import Headers, encode_headers
 from weft.http.local import GRACE, LocalExchange, LocalTransport
 from weft.http.outgoing import Request
@@ -24,6 +24,8 @@ Message: TypeAlias = MutableMapping[str, Any]
 App: TypeAlias = Callable[
     [MutableMapping[str, Any], Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]], Awaitable[None]
 ]
+
+NO_WEBSOCKETS = "ASGITransport has no WebSockets: let a server run the application, or use its framework's test client"
 
 
 class ASGITransport(LocalTransport):
@@ -73,6 +75,8 @@ class ASGITransport(LocalTransport):
 
     async def serve(self, exchange: LocalExchange) -> None:
         """Let the application answer."""
+        if exchange.request.headers.get("Upgrade", "").lower() == "websocket":
+            raise WebSocketError(NO_WEBSOCKETS, url=exchange.request.url)
         cycle = _Cycle(exchange, self._http_version)
         try:
             await self._app(self._scope(exchange.request), cycle.receive, cycle.send)
@@ -86,6 +90,13 @@ class ASGITransport(LocalTransport):
                 exchange.finish()
         finally:
             await cycle.aclose()
+
+    def report(self, exchange: LocalExchange, error: Exception) -> None:
+        """See :meth:`LocalTransport.report`. Starlette has a word of its own for a client that has gone away."""
+        reason = error.__context__
+        if type(error).__name__ == "ClientDisconnect" and isinstance(reason, ConnectionResetError):
+            error = reason
+        super().report(exchange, error)
 
     def _scope(self, request: Request) -> dict[str, Any]:
         url = request.url

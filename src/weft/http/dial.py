@@ -348,6 +348,8 @@ def _connect_error(peer: str, failures: Sequence[tuple[Address, OSError]]) -> Co
 
 def _with_errno(error: ConnectError, cause: OSError) -> ConnectError:
     error.errno = cause.errno
+    if cause.errno in (errno.EMFILE, errno.ENFILE):
+        error.add_note("Each connection is an open file: lower `Limits.total`, or raise the limit (`ulimit -n`).")
     return error
 
 

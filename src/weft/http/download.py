@@ -50,7 +50,11 @@ class Part:
         self._is_complete = False
 
     def open(self) -> None:
-        self._file = open(self._name, "xb", buffering=0)  # noqa: SIM115  # closed by another method
+        try:
+            self._file = open(self._name, "xb", buffering=0)  # noqa: SIM115  # closed by another method
+        except OSError as error:
+            # The name that the caller knows.
+            raise OSError(error.errno, error.strerror, self._target) from None
 
     def write(self, pieces: list[bytes]) -> None:
         assert self._file is not None

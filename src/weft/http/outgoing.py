@@ -137,7 +137,7 @@ class Request:
                 pairs += self.proxy_headers
             more = encode_headers(pairs) if pairs else b""
         except InvalidHeaderError as error:
-            raise InvalidHeaderError(str(error), url=url) from error
+            raise InvalidHeaderError(str(error), url=url) from None  # the same once more, with the URL
         host = "" if has_host else f"Host: {url.authority}\r\n"
         head = f"{self.method} {target} HTTP/1.1\r\n{host}".encode("ascii") + lines + more + b"\r\n"
         if self.body is None or self.streams_body:

@@ -187,8 +187,9 @@ class WebSocket:
             raise WebSocketError(f"the connection broke: {error}", url=self._url, code=LOST) from error
 
     def _closed_error(self) -> WebSocketError:
-        how = f" with code {self.close_code} {self.close_reason}".rstrip() if self.close_code else ""
-        error = WebSocketError(f"the WebSocket is closed{how}", url=self._url, code=self.close_code)
+        code = f" with code {self.close_code}" if self.close_code else ""
+        reason = f": {self.close_reason!r}" if self.close_reason else ""
+        error = WebSocketError(f"the WebSocket is closed{code}{reason}", url=self._url, code=self.close_code)
         error.__cause__ = self._error
         return error
 

@@ -77,9 +77,10 @@ def wsproto(module: str) -> Any:
     """
     try:
         return import_module(f"wsproto.{module}")
-    except ImportError as error:
-        error.add_note("WebSockets need the package wsproto: install weft[http].")
-        raise
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "wsproto":
+            raise  # it is there, and something that it needs is not
+        raise ModuleNotFoundError("WebSockets need the package wsproto: install weft[http]", name="wsproto") from None
 
 
 class _Extension:

@@ -44,8 +44,8 @@ def _counts(stats: Stats, stopped: str | None) -> Iterator[str]:
 def _failures(stats: Stats) -> Iterator[str]:
     for reason, count in stats.reasons.most_common(REASONS):
         yield f"  {count} × {reason}"
-    if len(stats.reasons) > REASONS:
-        yield f"  and {len(stats.reasons) - REASONS} other reasons"
+    if (others := len(stats.reasons) - REASONS) > 0:
+        yield f"  and {others} other reason{'s' * (others > 1)}"
     for sample in stats.samples:
         yield f"  {_where(sample)}{sample.item.url}: {sample.message or f'status {sample.status}'}"
     if stats.failed > len(stats.samples):
