@@ -22,7 +22,7 @@ from weft.http.dates import parse_date
 from weft.http.errors import InvalidHeaderError
 from weft.http.url import URL
 
-__all__ = ["Cookie", "CookieJar", "NoCookies", "load_public_suffixes"]
+__all__ = ["Cookie", "CookieJar", "NoCookies", "load_public_suffixes", "suffixes_are_loaded"]
 
 # RFC 6265, section 6.1, says what must at least be possible; browsers have the same as limits.
 MAX_BYTES: Final = 4096  # of name and value together
@@ -436,3 +436,8 @@ def load_public_suffixes() -> Callable[[str], bool] | None:
         return None
     test: Callable[[str], bool] = PublicSuffixList().is_public
     return test
+
+
+def suffixes_are_loaded() -> bool:
+    """Whether :func:`load_public_suffixes` will answer at once."""
+    return load_public_suffixes.cache_info().currsize > 0

@@ -14,7 +14,7 @@ from typing import Protocol
 
 from weft.http._wire.incoming import Incoming, Note
 from weft.http.auth import Auth
-from weft.http.cookies import CookieJar
+from weft.http.cookies import CookieJar, load_public_suffixes, suffixes_are_loaded
 from weft.http.errors import HTTPError, RedirectError, TooManyRedirectsError
 from weft.http.hooks import Hooks, Tracer
 from weft.http.outgoing import Request
@@ -97,6 +97,7 @@ class Journey:
             response = self._response(incoming)
             incoming = None
             try:
+                await self._keep_cookies(response)
                 following = self._following(response)
                 if following is None and not await self._wait_to_repeat(response=response):
                     return self._finished(response)
@@ -131,9 +132,16 @@ class Journey:
         response = Response(
             incoming, self._request, self._client.max_decoded_size, decode=self._options.get("decode", True)
         )
-        if response.headers.get("Set-Cookie") is not None:
-            self._client.cookies.update(response.headers.getall("Set-Cookie"), response.url)
         return response
+
+    async def _keep_cookies(self, response: Response) -> None:
+        lines = response.headers.getall("Set-Cookie")
+        if not lines:
+            return
+        if not suffixes_are_loaded() and any("domain" in line.lower() for line in lines):
+            # Who may set a cookie for a whole domain is a long list, which takes a blink to read.
+            await asyncio.to_thread(load_public_suffixes)
+        self._client.cookies.update(lines, response.url)
 
     # -- what follows a response
 

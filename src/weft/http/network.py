@@ -9,6 +9,7 @@ Called by the client; everything here belongs to one loop.
 from __future__ import annotations
 
 import asyncio
+import logging
 import select
 from collections.abc import Callable
 from typing import Any
@@ -32,6 +33,7 @@ from weft.http.transport import Transport
 
 __all__ = ["NetworkTransport"]
 
+logger = logging.getLogger("weft.http")
 INFINITY = float("inf")
 # How long a client that closes waits for its peers to say goodbye, in seconds.
 PARTING = 1.0
@@ -94,6 +96,8 @@ class NetworkTransport(Transport):
         self._all_lost: asyncio.Future[None] | None = None
         self._is_closed = False
         self._sweeper: asyncio.TimerHandle | None = None
+        self._served = 0
+        self._has_warned = False
         self._unused: dict[Any, int] = {}  # idle connections, and how often they had been used at the last sweep
 
     async def send(self, request: Request, total: float = INFINITY, repeats: int = 0) -> Incoming:
@@ -232,8 +236,22 @@ class NetworkTransport(Transport):
             else:
                 self.pool.discard(connection)
         self._unused = unused
+        self._warn_of_standstill()
         if self.pool.count:
             self._sweeper = self._loop.call_later(max(self._keepalive / 2, 0.01), self._sweep)
+
+    def _warn_of_standstill(self) -> None:
+        """Say once that requests wait and none is served: most likely somebody keeps responses unread."""
+        before, self._served = self._served, self.pool.served
+        if not self.pool.waiting or self.pool.dialing or before != self.pool.served:
+            self._has_warned = False
+        elif not self._has_warned:
+            self._has_warned = True
+            logger.warning(
+                "%d requests wait for a connection, and all %d have been in use for %.0f s or more: read or release "
+                "every response, as one that is open keeps its connection; or raise Limits",
+                self.pool.waiting, self.pool.count, (self._keepalive or 0) / 2,
+            )  # fmt: skip
 
     async def aclose(self) -> None:
         """Close every connection; requests under way fail."""

@@ -118,6 +118,7 @@ class Pool:
         self._maybe_unused: dict[Bucket, None] = {}
         self.count = 0
         self.dialing = 0
+        self.served = 0  # who waited and was answered, one way or the other
 
     def __repr__(self) -> str:
         idle = sum(len(bucket.idle) for bucket in self._buckets.values())
@@ -191,6 +192,7 @@ class Pool:
         self._dial_ended(bucket)
         self._forget_one(bucket)
         while error is not None and (waiter := self._next(bucket)) is not None:
+            self.served += 1
             waiter.future.set_exception(error)
             if bucket.speaks_h2 is False or bucket.count:
                 break
@@ -335,6 +337,7 @@ class Pool:
         waiter = self._next(bucket)
         if waiter is None:
             return False
+        self.served += 1
         waiter.future.set_result(connection)
         if connection.is_multiplexed:
             # Until he has begun, it only looks unused, and its room is his. This runs right after he has.
