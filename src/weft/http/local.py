@@ -179,12 +179,9 @@ class LocalTransport(Transport):
         if isinstance(error, ConnectionResetError) and not exchange.is_complete:
             return  # what feed() raises to end whoever answers
         request = exchange.request
+        # Without the task: from Python 3.12 on the handler would be run in its context, which it is in.
         asyncio.get_running_loop().call_exception_handler(
-            {
-                "message": f"{request.method} {request.url}: an error that no caller waits for",
-                "exception": error,
-                "task": exchange.task,
-            }
+            {"message": f"{request.method} {request.url}: an error that no caller waits for", "exception": error}
         )
 
     async def aclose(self) -> None:
