@@ -85,6 +85,26 @@ def test_an_idempotent_request_is_repeated_once(run: Run, method: str, how: str)
     assert hooks.told == ["start", "connect", "first byte 200", "end 200 well"] * 2
 
 
+def test_a_connection_that_was_idle_before_its_first_request_counts_as_used(run: Run) -> None:
+    """It was made for a request that was cancelled meanwhile, and may have died since."""
+
+    async def closes_when_asked(peer: Peer) -> None:
+        await peer.head()
+        await peer.close()
+
+    async def main() -> None:
+        async with playing(closes_when_asked, always()) as server, http.Client() as client:
+            unwanted = asyncio.ensure_future(client.get(server.url()))
+            while not counts(client)[2]:
+                await asyncio.sleep(0)
+            unwanted.cancel()
+            await settled(client, 1, 1)
+            assert await within((await client.get(server.url("/again"))).read()) == b"ok"
+            assert len(server.peers) == 2
+
+    run(main())
+
+
 @pytest.mark.parametrize("how", ["close", "reset"])
 def test_a_post_is_not_repeated(run: Run, how: str) -> None:
     async def main() -> None:

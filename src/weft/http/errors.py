@@ -205,8 +205,8 @@ class PeerClosedError(NetworkError, ConnectionResetError):
     Attributes:
         unprocessed: the server said that it has not acted on the request (RFC 9113, 6.8 and 8.7): whatever its method,
             it can be sent again on another connection.
-        was_reused: the connection had been used before, and nothing came over it since this request was sent: it may
-            well have died while it was idle.
+        was_reused: the connection had been used before, or been idle, and nothing came over it since this request was
+            sent: it may well have died in the meantime.
     """
 
     message = "the server closed the connection without an answer"

@@ -213,6 +213,8 @@ class NetworkTransport(Transport):
             if connection is not None and error is None and not self._is_closed:
                 connection.on_change = self.pool.changed
                 self.pool.add(bucket, connection)
+                if connection in bucket.idle:
+                    connection.has_waited = True
             else:
                 if connection is not None:
                     connection.abort()

@@ -15,6 +15,7 @@ cdef class H1Connection:
     cdef readonly bint is_open
     cdef readonly int uses
     cdef readonly bint is_lost
+    cdef public bint has_waited
     cdef bint has_answered
     cdef bint is_reading_paused
     cdef object upload

@@ -31,6 +31,9 @@ class H1Connection:
         loop: the event loop.
         on_change: called with the connection when it has become free, and, once, when it takes no more requests: that
             it is being closed is enough. After a switch to a tunnel that is when the tunnel has ended.
+
+    Attributes:
+        has_waited: nobody wanted it when it stood, so that it may have died before its first exchange.
     """
 
     def __init__(self, loop, on_change=None):
@@ -263,7 +266,7 @@ class H1Connection:
                 found = PeerClosedError(url=url)
             else:
                 found = SendError(f"{SendError.message}: {error}", url=url)
-            found.was_reused = self.uses > 1
+            found.was_reused = self.uses > 1 or self.has_waited
         elif incoming.was_answered:
             found = IncompleteBodyError(url=url)
         else:

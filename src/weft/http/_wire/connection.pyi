@@ -11,6 +11,7 @@ class H1Connection(asyncio.Protocol):
     on_change: Callable[[Any], None] | None
     on_lost: Callable[[Any], None] | None
     bucket: Any
+    has_waited: bool
     def __init__(self, loop: asyncio.AbstractEventLoop, on_change: Callable[[Any], None] | None = None) -> None: ...
     @property
     def loop(self) -> asyncio.AbstractEventLoop: ...
