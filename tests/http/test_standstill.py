@@ -82,3 +82,20 @@ def test_the_list_of_suffixes_is_read_in_a_thread(run: Run, monkeypatch: pytest.
         run(main())
     finally:
         cookies.load_public_suffixes.cache_clear()
+
+
+def test_connections_that_are_not_kept(run: Run) -> None:
+    """``keepalive=0``: a connection for each request."""
+
+    async def script(peer: Peer) -> None:
+        await peer.answer()
+
+    async def main() -> None:
+        limits = http.Limits(keepalive=0)
+        async with playing(script, script) as server, http.Client(limits=limits) as client:
+            for _ in range(2):
+                assert await within((await client.get(server.url())).read()) == b"ok"
+                await settled(client, 0, 0)
+            assert len(server.peers) == 2
+
+    run(main())

@@ -110,6 +110,7 @@ class Pool:
         self._most = limits.total if limits.total is not None else float("inf")
         self._most_per_bucket = limits.per_host if limits.per_host is not None else float("inf")
         self._most_dials = limits.dials
+        self._keeps_idle = limits.keepalive != 0
         self._dial = dial
         # A bucket lives as long as a connection, a waiter or a prepared request knows it.
         self._buckets: WeakValueDictionary[Hashable, Bucket] = WeakValueDictionary()
@@ -312,7 +313,10 @@ class Pool:
         if self._line and (self._gives_way(bucket, connection) or self._promise(bucket, connection)):
             return
         bucket.idle[connection] = None
-        self._list(bucket)
+        if self._keeps_idle or not connection.uses:
+            self._list(bucket)
+        else:
+            self.discard(connection)
 
     def _gives_way(self, bucket: Bucket, connection: Any) -> bool:
         """Close a connection that is free, if the limit in all keeps someone waiting who comes first."""
