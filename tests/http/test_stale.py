@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
 import threading
 from typing import Any
@@ -220,5 +221,19 @@ def test_what_cannot_be_repeated_gets_no_connection_that_the_kernel_knows_to_be_
                 assert await within((await client.post(url, content=b"x" * 10)).read()) == b"ok"
                 answered.release()
                 await asyncio.to_thread(server.join)
+
+    run(main())
+
+
+def test_a_client_that_is_dropped_while_open_says_so(run: Run) -> None:
+    async def main() -> None:
+        async with playing(always()) as server:
+            client = http.Client()
+            await within((await client.get(server.url())).read())
+            transport = client.transport
+            with pytest.warns(ResourceWarning, match="Client open> was never closed: use it as `async with"):
+                del client
+                gc.collect()
+            await transport.aclose()
 
     run(main())

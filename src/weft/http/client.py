@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import os
 import ssl
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from types import TracebackType
@@ -161,6 +162,11 @@ class Client:
         state = "closed" if self._is_closed else "new" if self._transport is None else "open"
         base = "" if self.base_url is None else f" {self.base_url!r}"
         return f"<weft.http.Client {state}{base}>"
+
+    def __del__(self) -> None:
+        if getattr(self, "_transport", None) is not None and not self._is_closed:
+            message = f"{self!r} was never closed: use it as `async with Client() as client`, or await its aclose()"
+            warnings.warn(message, ResourceWarning, source=self)
 
     # -- requests
 
