@@ -7,7 +7,7 @@ working. Whose fault it is stands in ``blame``. Imported by every part of ``weft
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 from weft.errors import WeftError
 
@@ -151,21 +151,33 @@ class ProxyError(ConnectError):
 
 
 class HTTPTimeoutError(HTTPError, TimeoutError):
-    """Base of the time limits; which one it was is the class."""
+    """Base of the time limits; which one it was is the class.
+
+    Attributes:
+        limit: its name in ``Timeout``.
+    """
 
     message = "timed out"
+    limit: ClassVar[str] = "total"
+
+    @classmethod
+    def of(cls, request: Any) -> Self:
+        """That ``request`` has taken longer than its limit allows."""
+        return cls(f"{cls.message}: Timeout.{cls.limit} is {getattr(request.timeout, cls.limit)} s", url=request.url)
 
 
 class ConnectTimeoutError(HTTPTimeoutError, ConnectError):
     """Connecting, with name look-up, proxy and TLS, took longer than ``Timeout.connect``."""
 
     message = "timed out while connecting"
+    limit = "connect"
 
 
 class PoolTimeoutError(HTTPTimeoutError):
     """No connection came free within ``Timeout.pool``."""
 
     message = "timed out waiting for a free connection"
+    limit = "pool"
     blame = "caller"
     remedy = "Raise `Limits` or `Timeout.pool`, and read or close every response: an open one keeps its connection."
 
@@ -174,6 +186,7 @@ class FirstByteTimeoutError(HTTPTimeoutError):
     """The request was sent, and no answer began within ``Timeout.first_byte``."""
 
     message = "timed out waiting for the first byte of the response"
+    limit = "first_byte"
     blame = "peer"
 
 
@@ -181,6 +194,7 @@ class IdleTimeoutError(HTTPTimeoutError):
     """The response began, and then nothing more came for ``Timeout.idle``."""
 
     message = "timed out between two bytes of the response"
+    limit = "idle"
     blame = "peer"
 
 

@@ -23,6 +23,7 @@ from weft.http.errors import (
     ConnectError,
     ConnectTimeoutError,
     HTTPError,
+    HTTPTimeoutError,
     PoolTimeoutError,
     TotalTimeoutError,
 )
@@ -319,9 +320,9 @@ class Attempt:
         if self.total < INFINITY:
             self._timer = self._loop.call_at(self.total, self._expire, TotalTimeoutError)
 
-    def _expire(self, kind: type[HTTPError]) -> None:
+    def _expire(self, kind: type[HTTPTimeoutError]) -> None:
         if not self.waiter.future.done():
-            self.waiter.future.set_exception(kind(url=self._request.url))
+            self.waiter.future.set_exception(kind.of(self._request))
 
     def end(self) -> None:
         """The wait is over."""

@@ -130,13 +130,12 @@ class Incoming(Limited):
         return 0
 
     def expire(self, is_total):
-        url = self.request.url
+        kind: object = FirstByteTimeoutError
         if is_total:
-            error = TotalTimeoutError(url=url)
+            kind = TotalTimeoutError
         elif self.is_begun or self.was_answered:
-            error = IdleTimeoutError(url=url)
-        else:
-            error = FirstByteTimeoutError(url=url)
+            kind = IdleTimeoutError
+        error = kind.of(self.request)
         source = self.source
         self.fail(error)
         if source is not None:
