@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
@@ -14,6 +15,12 @@ import weft
 from tests.core.kit import NewLoop, turns
 from tests.core.streams import connected
 from weft.errors import LoopClosedError, LoopRunningError, WeftError, WrongThreadError
+
+
+def skip_where_stock_forgets(loop: asyncio.AbstractEventLoop) -> None:
+    """CPython 3.13.0: a ``run_forever`` that was refused cleans up after the loop that runs, and no second is."""
+    if not isinstance(loop, weft.EventLoop) and sys.version_info[:3] == (3, 13, 0):
+        pytest.skip("asyncio 3.13.0 forgets which loop runs when it refuses a second one")
 
 
 async def nothing() -> None: ...
@@ -215,6 +222,7 @@ class TestWrongThread:
 class TestSecondLoop:
     def test_in_the_same_thread(self, new_loop: NewLoop, weft_loop: weft.EventLoop) -> None:
         other = new_loop()
+        skip_where_stock_forgets(other)
 
         async def main() -> None:
             for call in (other.run_forever, lambda: other.run_until_complete(other.create_future())):
@@ -226,6 +234,8 @@ class TestSecondLoop:
         other.close()
 
     def test_inside_itself(self, loop: asyncio.AbstractEventLoop) -> None:
+        skip_where_stock_forgets(loop)
+
         async def main() -> None:
             with pytest.raises(RuntimeError, match="This event loop is already running"):
                 loop.run_forever()

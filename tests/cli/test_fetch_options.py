@@ -115,7 +115,7 @@ class TestWrongUse:
             ([URL, "--resume", "-o", "-"], "--resume needs to know what is done"),
             ([URL, "--out-dir", "x", "--body", "text"], "--body text and --out-dir exclude each other"),
             ([URL, "--db", "x", "--body", "base64"], "--body base64 is for JSON lines"),
-            ([URL, "--conc", "3"], "unrecognized arguments: --conc 3"),
+            ([URL, "--conc", "3"], "unrecognized arguments: --conc"),
         ],
     )
     def test_is_told_in_one_line(self, arguments: list[str], text: str) -> None:

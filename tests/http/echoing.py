@@ -32,9 +32,15 @@ def packed(coding: str, data: bytes) -> bytes:
 
         compressed: bytes = brotli.compress(data)
         return compressed
-    import zstandard
+    squeezed: bytes
+    try:
+        from compression import zstd  # type: ignore[import-not-found, unused-ignore]  # from 3.14 on
+    except ImportError:
+        import zstandard
 
-    squeezed: bytes = zstandard.ZstdCompressor().compress(data)
+        squeezed = zstandard.ZstdCompressor().compress(data)
+    else:
+        squeezed = zstd.compress(data)
     return squeezed
 
 

@@ -258,8 +258,8 @@ class TestOneTimer:
                 clock.loop.advance(seconds)
             elif under_way:
                 incoming, limit, moved = under_way[number % len(under_way)]
-                if incoming.is_ended or (what == "feed" and not incoming.was_answered):
-                    continue
+                if incoming.is_ended or incoming.was_answered == (what == "answer"):
+                    continue  # one head for each, and no byte before it
                 if what == "answer":
                     clock.answer(incoming)
                 elif what == "feed":

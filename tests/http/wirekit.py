@@ -72,10 +72,15 @@ class ManualLoop:
 
     def turn(self) -> None:
         """Run callbacks until none is left."""
-        while self.ready:
-            handle = self.ready.popleft()
-            if not handle.cancelled():
-                handle._run()
+        outer = asyncio._get_running_loop()
+        asyncio._set_running_loop(self)  # type: ignore[arg-type]  # from 3.14 on tasks step on the running loop alone
+        try:
+            while self.ready:
+                handle = self.ready.popleft()
+                if not handle.cancelled():
+                    handle._run()
+        finally:
+            asyncio._set_running_loop(outer)
 
     def due(self) -> list[float]:
         """When the timers that stand are due."""

@@ -15,6 +15,7 @@ from asyncio.log import logger
 import cython
 from cython.cimports.cpython.contextvars import PyContext_CopyCurrent, PyContext_Enter, PyContext_Exit
 from cython.cimports.weft._core.driver import Sink
+from cython.cimports.weft._core.sys.python import PyBytes_FromStringAndSize
 
 # asyncio's defaults; a reader that is slower than the writer costs at most this much per connection.
 HIGH_WATER = cython.declare(cython.Py_ssize_t, 64 * 1024)
@@ -71,6 +72,10 @@ class Channel(Sink):
     def adopt(self, protocol):
         self.protocol = protocol
         return 0
+
+    def take_received(self, data, size):
+        """The bytes at ``data``, which were just received, as an object."""
+        return PyBytes_FromStringAndSize(data, size)
 
     # -- what every asyncio transport has ------------------------------------------------------------------------------
 

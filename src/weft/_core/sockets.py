@@ -2,9 +2,13 @@
 
 The system call is tried first, unless the last one seems to have taken all that there was. Then the caller waits with
 the socket's ``Watcher``, where the kernel says at once if there is something after all. The invariant: the call that
-succeeds is made *in the caller's own coroutine*, so a cancelled operation has taken no byte, datagram or connection
-with it. The mixin ``SocketCalls`` is part of the loop.
+succeeds is made *in the step that returns its result*, so a cancelled operation has taken no byte, datagram or
+connection with it. Plain sockets are read and written here, in C; what derives from ``socket.socket``, or only looks
+like one, through its own methods. The mixin ``SocketCalls`` is part of the loop.
 """
+
+import os
+import socket
 
 try:
     import ssl
@@ -12,14 +16,207 @@ except ImportError:  # a Python built without OpenSSL
     ssl = None
 
 import cython
-from cython.cimports.weft._core.scheduler import Scheduler
+from cython.cimports.cpython.buffer import PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from cython.cimports.libc.stdlib import malloc
+from cython.cimports.weft._core.operation import Operation
+from cython.cimports.weft._core.sys.linux import EAGAIN, weft_recv_now, weft_send_now
+from cython.cimports.weft._core.sys.python import (
+    Py_XDECREF,
+    PyBytes_FromStringAndSize,
+    PyBytes_NewBlock,
+    PyBytes_START,
+    PyObject,
+    weft_cut_bytes,
+)
+from cython.cimports.weft._core.waiter import Waiter, new_waiter
 from cython.cimports.weft._core.watcher import Watcher, known_watcher, watcher_of
 
 TLS_SOCKETS = cython.declare(tuple, () if ssl is None else (ssl.SSLSocket,))
+SOCKET = cython.declare(object, socket.socket)
+# What an attempt returns when there is nothing to be had; no socket's method does.
+NOT_YET = cython.declare(object, object())
+# Up to here (bytes) a copy out of memory that is in the cache costs less than an object of the size that was asked for.
+SCRATCH_SIZE = cython.declare(cython.Py_ssize_t, 64 * 1024)
+# SAFETY: used between a receive and the copy after it only, and all who do hold the GIL throughout.
+scratch = cython.declare(cython.p_char, cython.cast(cython.p_char, malloc(SCRATCH_SIZE)))
+
+
+class SocketCall(Operation):
+    """What all of them share: ``attempt`` is the system call; it returns NOT_YET or what the caller gets."""
+
+    def attempt(self):
+        raise NotImplementedError
+
+    def prepare(self):
+        """Refuse what no loop can use; find what is known of the socket."""
+        self.loop = self.given_loop
+        if self.loop.debug or isinstance(self.sock, TLS_SOCKETS):
+            self.given_loop._check_socket(self.sock)
+        return 0
+
+    def descriptor(self):
+        """The number of a plain socket's descriptor; -1 for all that is to be asked by its methods."""
+        return self.sock.fileno() if type(self.sock) is SOCKET else -1
+
+    def wait_readable(self):
+        self.watcher = watcher_of(self.loop, self.sock)
+        self.park(self.loop)
+        self.watcher.await_readable(self.waiter)
+        return self.waiter
+
+    def wait_writable(self):
+        watcher: Watcher = watcher_of(self.loop, self.sock)
+        self.park(self.loop)
+        watcher.await_writable(self.waiter)
+        return self.waiter
+
+
+class Reading(SocketCall):
+    def begin(self):
+        self.prepare()
+        self.watcher = known_watcher(self.loop, self.sock)
+        return self.resume()
+
+    def resume(self):
+        if self.watcher is None or self.watcher.may_read:
+            result: object = self.attempt()
+            if result is not NOT_YET:
+                return result
+        return self.wait_readable()
+
+
+class Receive(Reading):
+    def name(self):
+        return "EventLoop.sock_recv"
+
+    def attempt(self):
+        fd: cython.int = self.descriptor()
+        size: cython.Py_ssize_t = self.size if type(self.size) is int and 0 < self.size <= 2**31 else -1
+        data: bytes
+        if fd < 0 or size < 0:
+            try:
+                data = self.sock.recv(self.size)
+            except BlockingIOError:
+                return NOT_YET
+        else:
+            received: object = receive(fd, size)
+            if received is None:
+                return NOT_YET
+            data = received
+        if self.watcher is not None:
+            # Less than was asked for: there is hardly more now (epoll(7)).
+            self.watcher.may_read = len(data) == size
+        return data
+
+
+class ReadBy(Reading):
+    """By a method of the socket: for those who bring their own memory, and for datagrams."""
+
+    def name(self):
+        return f"EventLoop.sock_{self.called}"
+
+    def attempt(self):
+        try:
+            return getattr(self.sock, self.called)(*self.args)
+        except BlockingIOError:
+            return NOT_YET
+
+
+class Accept(Reading):
+    def name(self):
+        return "EventLoop.sock_accept"
+
+    def attempt(self):
+        try:
+            conn, address = self.sock.accept()
+        except BlockingIOError:
+            return NOT_YET
+        conn.setblocking(False)
+        return conn, address
+
+
+class SendAll(SocketCall):
+    def name(self):
+        return "EventLoop.sock_sendall"
+
+    def begin(self):
+        self.prepare()
+        self.hold()
+        return self.resume()
+
+    def resume(self):
+        try:
+            result: object = self.attempt()
+        except BaseException:
+            self.let_go()
+            raise
+        if result is NOT_YET:
+            return self.wait_writable()
+        self.let_go()
+        return None
+
+    def attempt(self):
+        fd: cython.int = self.descriptor()
+        n: cython.Py_ssize_t
+        while self.sent < self.view.len:
+            if fd < 0:
+                try:
+                    n = self.sock.send(memoryview(self.data).cast("B")[self.sent :])
+                except BlockingIOError:
+                    return NOT_YET
+            else:
+                # SAFETY: hold() keeps the memory where it is.
+                n = weft_send_now(fd, cython.cast(cython.p_char, self.view.buf) + self.sent, self.view.len - self.sent)
+                if n == -EAGAIN:
+                    return NOT_YET
+                if n < 0:
+                    raise OSError(-n, os.strerror(-n))
+            self.sent += n
+        return None
+
+    def wait_writable(self):
+        try:
+            return SocketCall.wait_writable(self)
+        except BaseException:
+            self.let_go()
+            raise
+
+    def give_up(self, error):
+        self.let_go()
+        raise error
+
+    def hold(self):
+        PyObject_GetBuffer(self.data, cython.address(self.view), PyBUF_SIMPLE)
+        self.is_held = True
+        return 0
+
+    def let_go(self):
+        if self.is_held:
+            self.is_held = False
+            PyBuffer_Release(cython.address(self.view))
+        return 0
+
+    def __dealloc__(self):
+        self.let_go()
+
+
+class SendTo(SocketCall):
+    def name(self):
+        return "EventLoop.sock_sendto"
+
+    def begin(self):
+        self.prepare()
+        return self.resume()
+
+    def resume(self):
+        try:
+            return self.sock.sendto(self.data, self.address)
+        except BlockingIOError:
+            return self.wait_writable()
 
 
 class SocketCalls:
-    async def sock_recv(self, sock, nbytes):
+    def sock_recv(self, sock, nbytes):
         """Receive up to *nbytes* bytes; ``b""`` means that the peer has closed its side (recv(2)).
 
         Raises:
@@ -28,114 +225,94 @@ class SocketCalls:
             RuntimeError: a transport of this loop owns the socket.
             OSError: the call failed.
         """
-        loop: Scheduler = checked(self, sock)
-        watcher: Watcher = known_watcher(loop, sock)
-        while True:
-            if watcher is None or watcher.may_read:
-                try:
-                    data = sock.recv(nbytes)
-                except BlockingIOError:
-                    pass
-                else:
-                    if watcher is not None:
-                        # Less than was asked for: there is hardly more now (epoll(7)).
-                        watcher.may_read = len(data) == nbytes
-                    return data
-            watcher = watcher_of(loop, sock)
-            await watcher.until_readable()
+        call: Receive = Receive.__new__(Receive)
+        call.given_loop = self
+        call.sock = sock
+        call.size = nbytes
+        return call
 
-    async def sock_recv_into(self, sock, buf):
+    def sock_recv_into(self, sock, buf):
         """Receive into *buf* as many bytes as fit; returns how many came. Raises as ``sock_recv``."""
-        return await read(checked(self, sock), sock, sock.recv_into, (buf,))
+        return read_by(self, sock, "recv_into", (buf,))
 
-    async def sock_recvfrom(self, sock, bufsize):
+    def sock_recvfrom(self, sock, bufsize):
         """Receive one datagram; returns it, cut to *bufsize* bytes, and its sender (recvfrom(2)).
 
         Raises as ``sock_recv``.
         """
-        return await read(checked(self, sock), sock, sock.recvfrom, (bufsize,))
+        return read_by(self, sock, "recvfrom", (bufsize,))
 
-    async def sock_recvfrom_into(self, sock, buf, nbytes=0):
+    def sock_recvfrom_into(self, sock, buf, nbytes=0):
         """Receive one datagram into *buf*, at most *nbytes* bytes of it (0: as many as fit); returns length and sender.
 
         Raises as ``sock_recv``.
         """
-        return await read(checked(self, sock), sock, sock.recvfrom_into, (buf, nbytes))
+        return read_by(self, sock, "recvfrom_into", (buf, nbytes))
 
-    async def sock_accept(self, sock):
+    def sock_accept(self, sock):
         """Accept one connection; returns the new socket, which does not block, and the peer's address (accept(2)).
 
         Raises as ``sock_recv``.
         """
-        loop: Scheduler = checked(self, sock)
-        watcher: Watcher = known_watcher(loop, sock)
-        while True:
-            if watcher is None or watcher.may_read:
-                try:
-                    conn, address = sock.accept()
-                except BlockingIOError:
-                    pass
-                else:
-                    conn.setblocking(False)
-                    return conn, address
-            watcher = watcher_of(loop, sock)
-            await watcher.until_readable()
+        call: Accept = Accept.__new__(Accept)
+        call.given_loop = self
+        call.sock = sock
+        return call
 
-    async def sock_sendall(self, sock, data):
+    def sock_sendall(self, sock, data):
         """Send all of *data* to the connected peer (send(2)). Raises as ``sock_recv``.
 
         After an error or a cancellation nobody can tell how much of *data* has gone.
         """
-        checked(self, sock)
-        try:
-            sent = sock.send(data)
-        except BlockingIOError:
-            sent = 0
-        if type(data) is bytes and sent == len(data):
-            return
-        view = memoryview(data).cast("B")  # lengths in bytes, whatever the items are
-        while sent < len(view):
-            try:
-                sent += sock.send(view[sent:])
-            except BlockingIOError:
-                await self._until_writable(sock)
+        call: SendAll = SendAll.__new__(SendAll)
+        call.given_loop = self
+        call.sock = sock
+        call.data = data
+        return call
 
-    async def sock_sendto(self, sock, data, address):
+    def sock_sendto(self, sock, data, address):
         """Send one datagram to *address*; returns the bytes sent (sendto(2)). Raises as ``sock_recv``."""
-        checked(self, sock)
-        while True:
-            try:
-                return sock.sendto(data, address)
-            except BlockingIOError:
-                await self._until_writable(sock)
-
-    def _until_readable(self, sock):
-        """A future for the moment when *sock*, which has just said that it is not, is readable."""
-        watcher: Watcher = watcher_of(self, sock)
-        return watcher.until_readable()
+        call: SendTo = SendTo.__new__(SendTo)
+        call.given_loop = self
+        call.sock = sock
+        call.data = data
+        call.address = address
+        return call
 
     def _until_writable(self, sock):
-        """The same for writing."""
+        """A future for the moment when *sock*, which has just said that it is not, is writable."""
         watcher: Watcher = watcher_of(self, sock)
-        return watcher.until_writable()
+        waiter: Waiter = new_waiter(self)
+        watcher.await_writable(waiter)
+        return waiter
 
 
-def checked(loop, sock):
-    """The loop, having refused what no loop can use."""
-    scheduler: Scheduler = loop
-    if scheduler.debug or isinstance(sock, TLS_SOCKETS):
-        loop._check_socket(sock)
-    return scheduler
+@cython.cfunc
+def read_by(loop: object, sock: object, called: str, args: tuple) -> ReadBy:
+    call: ReadBy = ReadBy.__new__(ReadBy)
+    call.given_loop = loop
+    call.sock = sock
+    call.called = called
+    call.args = args
+    return call
 
 
-async def read(loop: Scheduler, sock, method, args):
-    """Call ``method(*args)``, which reads from *sock*, as soon as there is something."""
-    watcher: Watcher = known_watcher(loop, sock)
-    while True:
-        if watcher is None or watcher.may_read:
-            try:
-                return method(*args)
-            except BlockingIOError:
-                pass
-        watcher = watcher_of(loop, sock)
-        await watcher.until_readable()
+@cython.cfunc
+def receive(fd: cython.int, size: cython.Py_ssize_t) -> object:
+    """Up to ``size`` bytes; None when there are none now."""
+    n: cython.Py_ssize_t
+    block: cython.pointer(PyObject) = cython.NULL
+    if size <= SCRATCH_SIZE and scratch != cython.NULL:
+        n = weft_recv_now(fd, scratch, size)
+        if n >= 0:
+            return PyBytes_FromStringAndSize(scratch, n)
+    else:
+        # SAFETY: the one reference goes over to what weft_cut_bytes() returns, or is dropped.
+        block = PyBytes_NewBlock(cython.NULL, size)
+        n = weft_recv_now(fd, PyBytes_START(block), size)
+        if n >= 0:
+            return weft_cut_bytes(block, n)
+        Py_XDECREF(block)
+    if n == -EAGAIN:
+        return None
+    raise OSError(-n, os.strerror(-n))

@@ -3,6 +3,7 @@ from libc.stdint cimport uint64_t
 from weft._core.handle cimport Runnable
 from weft._core.scheduler cimport Scheduler
 from weft._core.sys.python cimport PyObject, visitproc
+from weft._core.waiter cimport Waiter
 
 cdef class TaskScheduler(Scheduler)
 
@@ -28,6 +29,7 @@ cdef class Stepper(Runnable):
     cdef int start_eagerly(self, TaskScheduler loop, object task, object coroutine, object context) except -1
     cdef int step(self, object error) except -1
     cdef int wait_for(self, object awaited) except -1
+    cdef bint park(self, Waiter waiter) except -1
     cdef int wait_for_other(self, object awaited) except -1
     cdef int subscribe(self, object future) except -1
     cdef int refuse(self, str message) except -1

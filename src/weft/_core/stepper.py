@@ -36,6 +36,7 @@ from cython.cimports.weft._core.sys.python import (
     Py_DECREF,
     Py_INCREF,
     Py_TYPE,
+    Py_TYPE_OF,
     PyExceptionInstance_Check,
     PyObject,
     PyObject_GC_Track,
@@ -50,6 +51,7 @@ from cython.cimports.weft._core.sys.python import (
     weft_step,
     weft_take_exception,
 )
+from cython.cimports.weft._core.waiter import GIVEN_UP, WAITING, Waiter
 
 from weft import versions
 
@@ -62,6 +64,8 @@ UNNAMED = cython.declare(str, "Task")
 LAZY_NAMES = cython.declare(cython.bint, versions.LAZY_TASK_NAMES)
 ADD_AWAITED_BY = cython.declare(object, versions.future_add_to_awaited_by)
 DISCARD_AWAITED_BY = cython.declare(object, versions.future_discard_from_awaited_by)
+# SAFETY: the module that defines the class holds it.
+waiter_type = cython.declare(cython.pointer(PyTypeObject), cython.cast(cython.pointer(PyTypeObject), Waiter))
 
 
 class Stepper(Runnable):
@@ -123,7 +127,11 @@ class Stepper(Runnable):
     def run(self, argument):
         if argument == cython.NULL:
             return self.step(None)
-        # SAFETY: the ring's entry holds the argument until run() returns.
+        if Py_TYPE_OF(argument) == waiter_type:
+            # SAFETY: the ring's entry holds the argument until run() returns; its type was looked at.
+            waiter: Waiter = cython.cast(Waiter, argument)
+            return self.step(waiter.error() if waiter.state == GIVEN_UP else None)
+        # SAFETY: as above.
         given: object = cython.cast(object, argument)
         if PyExceptionInstance_Check(argument):
             return self.step(given)
@@ -179,12 +187,25 @@ class Stepper(Runnable):
         if awaited is None:
             # SAFETY: this stepper is in the registry of that loop, so the loop is alive.
             return cython.cast(TaskScheduler, self.loop).ring.push(self, cython.NULL)
+        if Py_TYPE(awaited) == waiter_type and self.park(awaited):
+            return self.subscribe(awaited)
         if awaited is self.task or not begin_waiting(awaited, self.loop):
             return self.wait_for_other(awaited)
         if ADD_AWAITED_BY is not None:
             ADD_AWAITED_BY(awaited, self.task)
         add_callback(awaited, self, self.context)
         return self.subscribe(awaited)
+
+    def park(self, waiter):
+        """The fast way to wait for a waiter: True when it was just awaited and is this loop's."""
+        # SAFETY: only compared.
+        if cython.cast(cython.pointer(PyObject), waiter.loop) != self.loop or not waiter.is_blocking:
+            return False
+        if waiter.state != WAITING or waiter.waker is not None:
+            return False
+        waiter.is_blocking = False
+        waiter.waker = self
+        return True
 
     def wait_for_other(self, awaited):
         """Subclasses, futures of foreign make, and everything that cannot be awaited."""

@@ -1,8 +1,10 @@
 cimport cython
 from weft._core.channel cimport FlowChannel
+from weft._core.receiver cimport Receiver
 from weft._core.sys.python cimport PyObject
 
 cdef class StreamTransport(FlowChannel):
+    cdef Receiver receiver
     cdef object data_received
     cdef object get_buffer
     cdef object buffer_updated
@@ -12,7 +14,6 @@ cdef class StreamTransport(FlowChannel):
     cdef object empty_waiter
     cdef bint is_eof_written
 
-    cdef bytes take_received(self, char* data, Py_ssize_t size)
     cdef int check_writable(self) except -1
     cdef int push(self, object data) except -1
     cdef int shut_down(self) except -1

@@ -15,6 +15,7 @@ from cython.cimports.cpython.bytes import PyBytes_FromStringAndSize
 from cython.cimports.weft._core.buffers import WriteQueue, freeze
 from cython.cimports.weft._core.channel import CLOSING, LOST, OPEN, FlowChannel
 from cython.cimports.weft._core.driver import IN_SOCKET, OUT_SOCKET
+from cython.cimports.weft._core.receiver import Receiver
 from cython.cimports.weft._core.sys.linux import weft_shutdown_write
 from cython.cimports.weft._core.sys.python import Py_XDECREF, PyBytes_NewBlock, PyBytes_START, weft_cut_bytes
 
@@ -79,8 +80,10 @@ class StreamTransport(FlowChannel):
 
     def adopt(self, protocol):
         self.protocol = protocol
-        self.data_received = self.get_buffer = self.buffer_updated = None
-        if isinstance(protocol, asyncio.BufferedProtocol):
+        self.receiver = self.data_received = self.get_buffer = self.buffer_updated = None
+        if isinstance(protocol, Receiver):
+            self.receiver = protocol
+        elif isinstance(protocol, asyncio.BufferedProtocol):
             self.get_buffer = protocol.get_buffer
             self.buffer_updated = protocol.buffer_updated
         elif protocol is not None:
@@ -135,7 +138,9 @@ class StreamTransport(FlowChannel):
     def on_received(self, data, size):
         self.enter()
         try:
-            if self.get_buffer is not None:
+            if self.receiver is not None:
+                self.receiver.feed(self, data, size)
+            elif self.get_buffer is not None:
                 self.buffer_updated(size)
             else:
                 self.data_received(self.take_received(data, size))

@@ -2,6 +2,7 @@ cimport cython
 from weft._core.driver cimport Sink
 from weft._core.handle cimport Handle
 from weft._core.scheduler cimport Scheduler
+from weft._core.waiter cimport Waiter
 
 @cython.final
 cdef class Watcher(Sink):
@@ -14,8 +15,8 @@ cdef class Watcher(Sink):
 
     cdef int settle(self) except -1
     cdef int wait(self) except -1
-    cdef object until_readable(self)
-    cdef object until_writable(self)
+    cdef int await_readable(self, Waiter waiter) except -1
+    cdef int await_writable(self, Waiter waiter) except -1
 
 cdef Watcher new_watcher(Scheduler loop, int fd)
 cdef Watcher known_watcher(Scheduler loop, object sock)

@@ -1,6 +1,6 @@
 """Descriptors that the user owns and the loop only watches: ``add_reader``, ``add_writer``, and sockets of ``sock_*``.
 
-One ``Watcher`` per descriptor holds up to one handle for each direction, and the futures of those who wait for one.
+One ``Watcher`` per descriptor holds up to one handle for each direction, and the waiters of those who wait for one.
 With a handle, the driver watches exactly the directions that somebody wants, as long as they want them. A descriptor
 that only ``sock_*`` has to do with is watched once for each wait, and stays known in between. The mixin ``Watches`` is
 part of the event loop.
@@ -10,6 +10,7 @@ import cython
 from cython.cimports.weft._core.driver import IN_READY, OUT_READY, Driver, Sink
 from cython.cimports.weft._core.handle import Handle, new_handle
 from cython.cimports.weft._core.scheduler import Scheduler
+from cython.cimports.weft._core.waiter import Waiter
 
 
 class Watcher(Sink):
@@ -42,19 +43,15 @@ class Watcher(Sink):
             self.wait()
         return 0
 
-    def until_readable(self):
-        """A future for the moment when it is readable."""
-        future: object = self.loop.create_future()
-        self.readers = [future] if self.readers is None else [*self.readers, future]
-        self.wait()
-        return future
+    def await_readable(self, waiter):
+        """Wake ``waiter`` when it is readable."""
+        self.readers = [waiter] if self.readers is None else [*self.readers, waiter]
+        return self.wait()
 
-    def until_writable(self):
+    def await_writable(self, waiter):
         """The same for writing."""
-        future: object = self.loop.create_future()
-        self.writers = [future] if self.writers is None else [*self.writers, future]
-        self.wait()
-        return future
+        self.writers = [waiter] if self.writers is None else [*self.writers, waiter]
+        return self.wait()
 
     def wait(self):
         """Make the driver wake those who wait."""
@@ -225,10 +222,10 @@ def watcher_of(loop, sock):
 
 @cython.cfunc
 def wake_all(waiters: list) -> object:
-    """Complete what waits; returns the empty list of waiters."""
-    for future in waiters:
-        if not future.done():
-            future.set_result(None)
+    """Wake all that wait; returns the empty list of waiters."""
+    for item in waiters:
+        waiter: Waiter = item
+        waiter.wake()
     return None
 
 

@@ -26,6 +26,8 @@ cdef extern from "weft_sys.h" nogil:
     void weft_wake_write(int fd)
     void weft_wake_drain(int fd)
     Py_ssize_t weft_recv(int fd, char* buffer, size_t size)
+    Py_ssize_t weft_recv_now(int fd, char* buffer, size_t size)
+    Py_ssize_t weft_send_now(int fd, const char* data, size_t size)
     Py_ssize_t weft_read(int fd, char* buffer, size_t size)
     Py_ssize_t weft_sendv(int fd, iovec* parts, int count)
     Py_ssize_t weft_writev(int fd, iovec* parts, int count)

@@ -90,6 +90,19 @@ static inline void weft_wake_drain(int fd) {
     while (read(fd, &count, sizeof count) < 0 && errno == EINTR) {}
 }
 
+/* For sockets that users own: MSG_DONTWAIT, since nobody has checked that theirs does not block. */
+static inline Py_ssize_t weft_recv_now(int fd, char *buffer, size_t size) {
+    ssize_t n;
+    do { n = recv(fd, buffer, size, MSG_DONTWAIT); } while (n < 0 && errno == EINTR);
+    return n >= 0 ? n : -errno;
+}
+
+static inline Py_ssize_t weft_send_now(int fd, const char *data, size_t size) {
+    ssize_t n;
+    do { n = send(fd, data, size, MSG_DONTWAIT | MSG_NOSIGNAL); } while (n < 0 && errno == EINTR);
+    return n >= 0 ? n : -errno;
+}
+
 /* The four calls that move bytes. EINTR is retried here and only here. */
 static inline Py_ssize_t weft_recv(int fd, char *buffer, size_t size) {
     ssize_t n;

@@ -1,0 +1,43 @@
+/* The slots by which an operation is awaited: without them each await of one would raise and catch a StopIteration.
+ * Included by operation.pxd alone; weft_install_operation() is called once, before any subclass is made.
+ */
+#ifndef WEFT_OPERATION_H
+#define WEFT_OPERATION_H
+
+#include <Python.h>
+
+/* go(operation): to the next stop; a waiter when it waits, else the result. */
+static PyObject *(*weft_go)(PyObject *operation);
+static PyTypeObject *weft_waiter_class;
+
+static PySendResult weft_operation_send(PyObject *self, PyObject *value, PyObject **result) {
+    (void)value;
+    *result = weft_go(self);
+    if (*result == NULL) return PYGEN_ERROR;
+    return Py_TYPE(*result) == weft_waiter_class ? PYGEN_NEXT : PYGEN_RETURN;
+}
+
+static PyObject *weft_operation_next(PyObject *self) {
+    PyObject *result = weft_go(self);
+    if (result == NULL || Py_TYPE(result) == weft_waiter_class) return result;
+    if (result != Py_None) { /* an end without an exception means None */
+        if (PyTuple_Check(result) || PyExceptionInstance_Check(result)) { /* would be taken for arguments, or itself */
+            PyObject *stop = PyObject_CallOneArg(PyExc_StopIteration, result);
+            if (stop != NULL) PyErr_SetObject(PyExc_StopIteration, stop);
+            Py_XDECREF(stop);
+        } else {
+            PyErr_SetObject(PyExc_StopIteration, result);
+        }
+    }
+    Py_DECREF(result);
+    return NULL;
+}
+
+static inline void weft_install_operation(PyObject *type, PyObject *waiter, PyObject *(*go)(PyObject *)) {
+    weft_go = go;
+    weft_waiter_class = (PyTypeObject *)waiter;
+    ((PyTypeObject *)type)->tp_iternext = weft_operation_next;
+    ((PyTypeObject *)type)->tp_as_async->am_send = weft_operation_send;
+}
+
+#endif

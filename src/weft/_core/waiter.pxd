@@ -1,0 +1,21 @@
+cimport cython
+from weft._core.handle cimport Runnable
+
+cdef enum WaiterState:
+    WAITING, WOKEN, GIVEN_UP
+
+@cython.final
+@cython.freelist(256)
+cdef class Waiter:
+    cdef object loop
+    cdef Runnable waker  # the stepper that is parked here
+    cdef list callbacks  # of those that are no steppers: (callback, context)
+    cdef object message
+    cdef WaiterState state
+    cdef bint is_blocking
+
+    cdef int wake(self) except -1
+    cdef int settle(self) except -1
+    cdef object error(self)
+
+cdef Waiter new_waiter(object loop)
