@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator
+from itertools import count, islice
 from typing import Any, Protocol
 from weakref import WeakValueDictionary
 
@@ -44,7 +45,7 @@ class PooledConnection(Protocol):
 class Waiter:
     """Someone who waits for a connection to ``bucket``; ``future`` brings it."""
 
-    __slots__ = ("bucket", "future", "on_dial", "request")
+    __slots__ = ("bucket", "future", "on_dial", "request", "turn")
 
     def __init__(
         self,
@@ -57,6 +58,7 @@ class Waiter:
         self.future = future
         self.request = request
         self.on_dial = on_dial
+        self.turn = 0  # of two who wait, the one with the lower number goes first
 
 
 class Bucket:
@@ -116,6 +118,11 @@ class Pool:
         self._buckets: WeakValueDictionary[Hashable, Bucket] = WeakValueDictionary()
         self.connections: set[Any] = set()
         self._line: OrderedDict[Waiter, None] = OrderedDict()  # all who wait, the longest first
+        self._turns = (count(1), count(0, -1))  # for the end of the line, and for its front
+        # Those of them for whom no connection is being made, longest first: behind as many dials as are under way in the
+        # line. And those who lack one again, because another got what their dial brought, in no order: they are few.
+        self._undialled: OrderedDict[Waiter, None] = OrderedDict()
+        self._undialled_again: dict[Waiter, None] = {}
         self._maybe_unused: dict[Bucket, None] = {}
         self.count = 0
         self.dialing = 0
@@ -148,7 +155,8 @@ class Pool:
     def wait(self, waiter: Waiter, *, first: bool = False) -> None:
         """Stand in line; ``first``: before the others, after a connection that was promised turned out to be full."""
         bucket = waiter.bucket
-        for line in (bucket.waiters, bucket.undialled, self._line):
+        waiter.turn = next(self._turns[first])
+        for line in (bucket.waiters, bucket.undialled, self._line, self._undialled):
             line[waiter] = None
             if first:
                 line.move_to_end(waiter, last=False)
@@ -234,7 +242,7 @@ class Pool:
     def balance(self, bucket: Bucket) -> None:
         """Begin as many dials as there are waiters without one, and room for."""
         while self._wants_dial(bucket) and self._may_open():
-            self._begin_dial(bucket, bucket.undialled.popitem(last=False)[0])
+            self._begin_dial(bucket, next(iter(bucket.undialled)))
 
     def _wants_dial(self, bucket: Bucket) -> bool:
         """Whether someone there needs a connection to be made, and the bucket has room for it."""
@@ -255,17 +263,22 @@ class Pool:
         if not was_full:
             self.balance(bucket)
         while was_full and self._line and self.dialing < self._most_dials:
-            waiter = next((one for one in self._line if self._lacks_dial(one)), None)
+            waiter = self._longest_undialled()
             if waiter is None or not self._may_open():
                 return
-            del waiter.bucket.undialled[waiter]
             self._begin_dial(waiter.bucket, waiter)
+
+    def _longest_undialled(self) -> Waiter | None:
+        found = [one for one in self._undialled_again if self._lacks_dial(one)]
+        found += islice((one for one in self._undialled if self._lacks_dial(one)), 1)
+        return min(found, key=lambda one: one.turn, default=None)
 
     def _lacks_dial(self, waiter: Waiter) -> bool:
         bucket = waiter.bucket
         return waiter in bucket.undialled and self._wants_dial(bucket) and not waiter.future.done()
 
     def _begin_dial(self, bucket: Bucket, waiter: Waiter) -> None:
+        self._has_dial(waiter)
         bucket.count += 1
         self.count += 1
         bucket.dialing += 1
@@ -283,7 +296,7 @@ class Pool:
             if len(bucket.waiters) - len(bucket.undialled) <= bucket.dialing:
                 break
             if waiter not in bucket.undialled:
-                bucket.undialled[waiter] = None
+                bucket.undialled[waiter] = self._undialled_again[waiter] = None
                 bucket.undialled.move_to_end(waiter, last=False)
 
     def _close_an_unused_one(self) -> bool:
@@ -368,7 +381,13 @@ class Pool:
     def _drop(self, waiter: Waiter) -> None:
         del self._line[waiter]
         del waiter.bucket.waiters[waiter]
+        self._has_dial(waiter)
+
+    def _has_dial(self, waiter: Waiter) -> None:
+        """A connection is being made for him, or he needs none any more."""
         waiter.bucket.undialled.pop(waiter, None)
+        self._undialled.pop(waiter, None)
+        self._undialled_again.pop(waiter, None)
 
     def _remove(self, bucket: Bucket, connection: Any, *, balance: bool = True) -> None:
         was_full = self._is_full()
