@@ -26,9 +26,11 @@ from typing import Any, TypeVar
 import hypothesis
 import pytest
 
-# A shell starts what it puts in the background with SIGINT ignored, and children inherit that: tests need it back.
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+# A shell starts what it puts in the background with SIGINT ignored, nohup(1) what it starts with SIGHUP ignored, and
+# children inherit that: tests need both back.
+for _signum, _handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(_signum) is signal.SIG_IGN:
+        signal.signal(_signum, _handler)
 
 T = TypeVar("T")
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]

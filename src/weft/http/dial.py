@@ -30,6 +30,9 @@ ProtocolT = TypeVar("ProtocolT", bound=asyncio.BaseProtocol)
 PROXY_ALPN = ("http/1.1",)
 """What an ``https://`` proxy is spoken to in: CONNECT over HTTP/2 would be another protocol on top (RFC 9113, 8.5)."""
 
+NONBLOCKING_STREAM = socket.SOCK_STREAM | socket.SOCK_NONBLOCK
+"""socket(2): made non-blocking at once, without a second call."""
+
 IP_BIND_ADDRESS_NO_PORT = 24
 """ip(7): choose the port when the address of the peer is known, so that one can be used for many peers."""
 
@@ -136,6 +139,8 @@ class Dialer:
             TLSError: another failure of TLS.
             ProxyError: the proxy refuses, or answers what it should not.
         """
+        if not route.is_secure and route.via is None:  # what a herd of them makes should take few steps
+            return await _adopt(await self._connect(route), protocol_factory)
         # First of all: between the proxy's answer and the handshake nothing is waited for.
         own = await self._context(route.tls, self._alpn_of(route)) if route.is_secure else None
         proxy = route.via
@@ -167,7 +172,7 @@ class Dialer:
     ) -> tuple[asyncio.Transport, ProtocolT]:
         proxy = route.via
         sock = await self._connect(route)
-        if own is None and its is None and not route.has_tunnel:
+        if own is None and its is None and not route.has_tunnel:  # a request that an HTTP proxy forwards
             return await _adopt(sock, protocol_factory)
         raw, dialogue = await _adopt(sock, Dialogue)
         try:
@@ -216,7 +221,10 @@ class Dialer:
         addresses = await self._names.resolve(host, port, family)
         failures: list[tuple[Address, OSError]] = []
         try:
-            sock = await self._race(addresses, failures)
+            if len(addresses) == 1:
+                sock = await self._attempt(addresses[0], failures)
+            else:
+                sock = await self._race(addresses, failures)
             if sock is None:
                 self._names.forget(host)  # it may have moved
                 raise _connect_error(str(route) if proxy is None else f"the proxy {proxy}", failures)
@@ -234,8 +242,6 @@ class Dialer:
         running: set[asyncio.Task[socket.socket | None]] = set()
         ahead = list(reversed(addresses))
         try:
-            if len(addresses) == 1:
-                return await self._attempt(ahead.pop(), failures)
             while ahead or running:
                 if ahead:
                     task = loop.create_task(self._attempt(ahead.pop(), failures))
@@ -257,9 +263,8 @@ class Dialer:
     async def _attempt(self, address: Address, failures: list[tuple[Address, OSError]]) -> socket.socket | None:
         """Connect to one address; None when that fails, which is noted in *failures*."""
         try:
-            sock = socket.socket(address[0], socket.SOCK_STREAM)
+            sock = socket.socket(address[0], NONBLOCKING_STREAM)
             try:
-                sock.setblocking(False)
                 for option in self._options:
                     sock.setsockopt(*option)
                 if self._local is not None:
@@ -277,10 +282,9 @@ class Dialer:
         return sock
 
     async def _connect_unix(self, path: str) -> socket.socket:
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        sock = socket.socket(socket.AF_UNIX, NONBLOCKING_STREAM)
         pause = FIRST_RETRY
         try:
-            sock.setblocking(False)
             while True:
                 try:
                     sock.connect(path)

@@ -185,27 +185,29 @@ class NetworkTransport(Transport):
             again = True
 
     def _start_dial(self, bucket: Bucket, waiter: Waiter) -> None:
-        limit = waiter.request.timeout.connect
-        task = self._loop.create_task(self._make_connection(bucket, limit))
+        limit = ConnectLimit(self._loop, waiter.request.timeout.connect)
+        task = limit.task = self._loop.create_task(self._make_connection(bucket, limit))
         self._dials.add(task)
         task.add_done_callback(self._dials.discard)
 
-    async def _make_connection(self, bucket: Bucket, limit: float | None) -> None:
+    async def _make_connection(self, bucket: Bucket, limit: ConnectLimit) -> None:
         connection: Any = None
         error: BaseException | None = None
         route: Any = bucket.key
         try:
-            async with asyncio.timeout(limit):
-                if route.is_secure:
-                    _, chooser = await self._dialer.dial(route, lambda: Chooser(self._loop))
-                    connection = chooser.chosen
-                else:
-                    _, connection = await self._dialer.dial(route, lambda: H1Connection(self._loop))
-        except TimeoutError:
-            error = ConnectTimeoutError(f"no connection to {route} within {limit} s")
+            if route.is_secure:
+                _, chooser = await self._dialer.dial(route, lambda: Chooser(self._loop))
+                connection = chooser.chosen
+            else:
+                _, connection = await self._dialer.dial(route, lambda: H1Connection(self._loop))
+        except asyncio.CancelledError:
+            if not limit.is_over:
+                raise
+            error = ConnectTimeoutError(f"no connection to {route} within {limit.seconds} s")
         except Exception as caught:
             error = caught
         finally:
+            limit.end()
             if connection is not None and not connection.is_lost:
                 self._alive.add(connection)
                 connection.on_lost = self._on_lost
@@ -292,6 +294,28 @@ class NetworkTransport(Transport):
         self._alive.discard(connection)
         if self._all_lost is not None and not self._alive and not self._all_lost.done():
             self._all_lost.set_result(None)
+
+
+class ConnectLimit:
+    """The time limit of a dial, whose task belongs to the transport: ``asyncio.timeout()`` costs more than the pool."""
+
+    __slots__ = ("_timer", "is_over", "seconds", "task")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, seconds: float | None) -> None:
+        self.seconds = seconds
+        self.task: asyncio.Task[None] | None = None
+        self.is_over = False
+        self._timer = None if seconds is None else loop.call_later(seconds, self._expire)
+
+    def _expire(self) -> None:
+        self.is_over = True
+        if self.task is not None:
+            self.task.cancel()
+
+    def end(self) -> None:
+        """The dial has ended."""
+        if self._timer is not None:
+            self._timer.cancel()
 
 
 class Attempt:
