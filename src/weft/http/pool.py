@@ -119,8 +119,8 @@ class Pool:
         self.connections: set[Any] = set()
         self._line: OrderedDict[Waiter, None] = OrderedDict()  # all who wait, the longest first
         self._turns = (count(1), count(0, -1))  # for the end of the line, and for its front
-        # Those of them for whom no connection is being made, longest first: behind as many dials as are under way in the
-        # line. And those who lack one again, because another got what their dial brought, in no order: they are few.
+        # Those of them for whom no connection is being made, longest first: behind as many dials as are under way in
+        # the line. And those who lack one again, as another got what their dial brought, in no order: they are few.
         self._undialled: OrderedDict[Waiter, None] = OrderedDict()
         self._undialled_again: dict[Waiter, None] = {}
         self._maybe_unused: dict[Bucket, None] = {}
