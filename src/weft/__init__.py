@@ -23,6 +23,7 @@ from weft.runner import Runner, install, new_event_loop, run
 if TYPE_CHECKING:
     from weft.consumers import AsyncConsumer, Consumer, consumer
     from weft.coroutines import coroutine
+    from weft.serving import serve
 
 if _collecting:
     gc.freeze()
@@ -42,6 +43,7 @@ __all__ = [
     "install",
     "new_event_loop",
     "run",
+    "serve",
 ]
 
 # What most programs do not use is imported when it is first asked for (PEP 562).
@@ -50,6 +52,7 @@ _LATER = {
     "Consumer": "weft.consumers",
     "consumer": "weft.consumers",
     "coroutine": "weft.coroutines",
+    "serve": "weft.serving",
 }
 
 

@@ -6,6 +6,7 @@ Called by ``weft.cli.main``.
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Sequence
 
@@ -14,9 +15,9 @@ from weft.cli import USAGE_ERROR
 __all__ = ["main"]
 
 USAGE = """\
-usage: weft run SCRIPT [ARGUMENTS]
-       weft run -m MODULE [ARGUMENTS]
-       weft run -c CODE [ARGUMENTS]"""
+usage: weft run [--workers N] SCRIPT [ARGUMENTS]
+       weft run [--workers N] -m MODULE [ARGUMENTS]
+       weft run [--workers N] -c CODE [ARGUMENTS]"""
 
 HELP = f"""{USAGE}
 
@@ -26,6 +27,9 @@ or asyncio.get_event_loop() makes in it is weft's. A loop that the program asks 
   SCRIPT     a file, a directory or zip file with a __main__.py, or - for the standard input
   -m MODULE  a module or a package, as with python -m
   -c CODE    the program itself, as with python -c
+
+  --workers N  run the program in N processes that share the ports on which it listens; "cores" for one per core.
+               One that dies is replaced, SIGHUP replaces all of them one by one, SIGTERM ends them
 
 Options of the interpreter go before: python -X dev -W error -m weft run SCRIPT"""
 
@@ -45,6 +49,9 @@ def main(arguments: Sequence[str]) -> int:
     """
     if not arguments:
         return _refuse("which program? Name a SCRIPT, -m MODULE or -c CODE")
+    workers, arguments = _workers(arguments)
+    if isinstance(workers, int) and workers < 1 or not arguments:
+        return _refuse("--workers needs a number of at least 1, or 'cores', and a program after it")
     first = arguments[0]
     if first in ("-h", "--help"):
         print(HELP)
@@ -55,12 +62,40 @@ def main(arguments: Sequence[str]) -> int:
     if target is None:
         return _refuse(f"unknown option '{first}'; the interpreter's own go before: python {first} -m weft run ...")
 
+    if workers is not None and (status := _supervise(workers)) is not None:
+        return status
     from weft.cli._default_loop import make_default
     from weft.cli._program import launch
 
     make_default()
     launch(form, target, rest)
     return 0
+
+
+def _workers(arguments: Sequence[str]) -> tuple[int | str | None, Sequence[str]]:
+    """What ``--workers`` says (None: it is not there; 0: nonsense), and the words after it."""
+    option, equals, value = arguments[0].partition("=")
+    if option != "--workers":
+        return None, arguments
+    rest = list(arguments[1:])
+    if not equals:
+        value = rest.pop(0) if rest else ""
+    return value if value == "cores" else int(value) if value.isdecimal() else 0, rest
+
+
+def _supervise(workers: int | str) -> int | None:
+    """Look after so many workers to their end, and give the exit status; None in one of them, who runs the program."""
+    from weft.serving import place, supervise
+
+    if place() is not None:
+        return None
+    logger = logging.getLogger("weft.serve")
+    if not logger.hasHandlers():
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(asctime)s weft: %(message)s"))
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
+    return supervise(workers)
 
 
 def _split(first: str, rest: list[str]) -> tuple[str, str | None, list[str]]:

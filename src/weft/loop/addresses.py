@@ -6,6 +6,7 @@ Called by the mixins of this package.
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import stat
@@ -28,6 +29,8 @@ AddressInfo: TypeAlias = tuple[Any, Any, int, str, Any]
 
 TLS_SOCKETS: tuple[type, ...] = (ssl.SSLSocket,) if ssl is not None else ()
 MAX_PORT = 65535
+UNAVAILABLE = errno.EADDRNOTAVAIL
+"""The error of an address that may be one of several that cannot be had: the others may do."""
 INTERNET = frozenset({socket.AF_INET, socket.AF_INET6})
 
 

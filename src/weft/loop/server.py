@@ -8,7 +8,6 @@ Made by ``servers``; its listeners call ``_on_connection``, its transports ``_at
 from __future__ import annotations
 
 import asyncio
-import os
 import weakref
 from asyncio.log import logger
 from asyncio.trsock import TransportSocket
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from weft._core.listener import Listener
 from weft._core.stream import StreamTransport
+from weft.loop import listening
 from weft.versions import SERVE_FOREVER_CLOSES_CONNECTIONS, SERVER_WAITS_FOR_CONNECTIONS
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class Server(asyncio.Server):
         ssl_handshake_timeout: float | None,
         ssl_shutdown_timeout: float | None = None,
         *,
-        unlink: tuple[str | bytes, tuple[int, int]] | None = None,
+        unlink: listening.Identity | None = None,
     ) -> None:
         self._loop = loop
         self._sockets: list[socket.socket] | None = list(sockets)
@@ -95,6 +95,8 @@ class Server(asyncio.Server):
         self._listeners = [Listener(self._loop, sock, self._on_connection, self._backlog) for sock in self._sockets]
         for listener in self._listeners:
             listener.start()
+        if listening.source is not None:
+            listening.source.serving()
 
     async def start_serving(self) -> None:
         """Begin to accept; does nothing when the server does so already.
@@ -214,25 +216,13 @@ class Server(asyncio.Server):
             listener.stop()
         for sock in sockets:
             sock.close()
-        self._unlink_path()
+        if self._unlink is not None:
+            listening.remove(self._unlink)
         if self._forever is not None and not self._forever.done():
             self._forever.cancel()
             self._forever = None
         if not self._clients:
             self._wake_waiters()
-
-    def _unlink_path(self) -> None:
-        if self._unlink is None:
-            return
-        path, identity = self._unlink
-        try:
-            status = os.stat(path)
-            if (status.st_dev, status.st_ino) == identity:
-                os.unlink(path)
-        except FileNotFoundError:
-            pass
-        except OSError as error:
-            logger.error("Unable to clean up listening UNIX socket %r: %r", path, error)
 
     def _wake_waiters(self) -> None:
         waiters, self._waiters = self._waiters, None

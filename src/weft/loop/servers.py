@@ -7,7 +7,6 @@ Called by programs and by ``asyncio.start_server``; what happens after that is `
 from __future__ import annotations
 
 import asyncio
-import errno
 import os
 import socket
 from asyncio.log import logger
@@ -15,7 +14,7 @@ from collections.abc import Callable, Iterable
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from weft.loop import addresses
+from weft.loop import addresses, listening
 from weft.loop._host import Host
 from weft.versions import UNIX_SERVER_UNLINKS
 
@@ -131,7 +130,11 @@ class Servers(Host):
         if path is not None:
             if sock is not None:
                 raise ValueError("path and sock can not be specified at the same time")
-            sock = _bind_unix(os.fspath(path))
+            if listening.source is None:
+                sock = listening.bind_unix(os.fspath(path))
+            else:
+                sock = listening.source.bind(socket.AF_UNIX, os.fspath(path), True)
+                cleanup_socket = False  # others listen there as well
         elif sock is None:
             raise ValueError("path was not specified, and no sock specified")
         else:
@@ -147,7 +150,7 @@ class Servers(Host):
             backlog,
             ssl_handshake_timeout,
             ssl_shutdown_timeout,
-            unlink=_identify(sock) if cleanup_socket else None,
+            unlink=listening.identify(sock) if cleanup_socket else None,
         )
         await _begin(server, start_serving, ours)
         return server
@@ -176,34 +179,19 @@ class Servers(Host):
         sockets: list[socket.socket] = []
         skipped: OSError | None = None
         try:
-            for family, type_, proto, _, address in infos:
-                try:
-                    sock = socket.socket(family, type_, proto)
-                except OSError as error:
-                    skipped = error
-                    continue
-                sockets.append(sock)
-                if reuse_address is not False:
-                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                if reuse_port and family in addresses.INTERNET:
-                    addresses.set_reuse_port(sock)
-                if keep_alive:
-                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-                if family == socket.AF_INET6:
-                    # Otherwise "all interfaces" of IPv6 takes the IPv4 port too, which has a socket of its own.
-                    sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-                try:
-                    sock.bind(address)
-                except OSError as error:
-                    skipped = addresses.bind_error(address, error)
-                    if error.errno != errno.EADDRNOTAVAIL:
-                        raise skipped from None
-                    sockets.pop().close()
+            for info in infos:
+                sock = _bind(info, reuse_address is not False, bool(reuse_port))
+                if isinstance(sock, OSError):
+                    skipped = sock
                     if self.get_debug():
                         logger.warning("%s", skipped)
+                    continue
+                sockets.append(sock)
+                if keep_alive:
+                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             if not sockets:
                 raise OSError(
-                    skipped.errno if skipped is not None else errno.EADDRNOTAVAIL,
+                    skipped.errno if skipped is not None else addresses.UNAVAILABLE,
                     f"could not bind on any address out of {[info[4] for info in infos]!r}",
                 )
         except BaseException:
@@ -213,6 +201,26 @@ class Servers(Host):
         finally:
             del skipped
         return sockets
+
+
+def _bind(info: addresses.AddressInfo, reuse_address: bool, reuse_port: bool) -> socket.socket | OSError:
+    """A socket that is bound to an address; or why there is none, where another address may do.
+
+    Raises:
+        OSError: the address is taken, say.
+    """
+    family, type_, proto, _, address = info
+    try:
+        if listening.source is None:
+            return listening.bind(family, address, reuse_address, reuse_port, type_, proto)
+        return listening.source.bind(family, address, reuse_address)
+    except listening.FamilyError as error:
+        return error.reason
+    except OSError as error:
+        told = addresses.bind_error(address, error)
+        if error.errno != addresses.UNAVAILABLE:
+            raise told from None
+        return told
 
 
 async def _begin(server: Server, start_serving: bool, ours: bool) -> None:
@@ -230,30 +238,3 @@ def _check_ssl(ssl: SSLContext | None, handshake: float | None, shutdown: float 
     if isinstance(ssl, bool):
         raise TypeError("ssl argument must be an SSLContext or None")
     addresses.check_tls_timeouts(ssl is not None, handshake, shutdown)
-
-
-def _bind_unix(path: str | bytes) -> socket.socket:
-    """Make a socket at *path*."""
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        if addresses.is_filesystem_path(path):
-            addresses.remove_stale_socket(path)
-        sock.bind(path)
-    except BaseException as error:
-        sock.close()
-        if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
-            raise OSError(errno.EADDRINUSE, f"Address {path!r} is already in use") from None
-        raise
-    return sock
-
-
-def _identify(sock: socket.socket) -> tuple[str | bytes, tuple[int, int]] | None:
-    """Return the path that *sock* is bound to, and device and inode of what stands there; None when it has none."""
-    path = sock.getsockname()
-    if not addresses.is_filesystem_path(path):
-        return None
-    try:
-        status = os.stat(path)
-    except FileNotFoundError:
-        return None
-    return path, (status.st_dev, status.st_ino)
