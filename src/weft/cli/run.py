@@ -50,7 +50,7 @@ def main(arguments: Sequence[str]) -> int:
     if not arguments:
         return _refuse("which program? Name a SCRIPT, -m MODULE or -c CODE")
     workers, arguments = _workers(arguments)
-    if isinstance(workers, int) and workers < 1 or not arguments:
+    if (isinstance(workers, int) and workers < 1) or not arguments:
         return _refuse("--workers needs a number of at least 1, or 'cores', and a program after it")
     first = arguments[0]
     if first in ("-h", "--help"):

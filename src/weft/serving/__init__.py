@@ -50,9 +50,7 @@ def serve(
         SystemExit: in a worker, when ``main`` has ended; in the first process, when no worker can be started.
     """
     if not callable(main):
-        raise TypeError(
-            f"weft.serve() takes a function that makes a coroutine, not {main!r}: serve(main), not serve(main())"
-        )
+        raise TypeError(f"weft.serve() calls what it is given to get a coroutine: give it main, not main(): {main!r}")
     if join() is not None:
         from weft.runner import run
 
