@@ -3,8 +3,8 @@ from weft._core.sys.python cimport PyObject
 
 cdef class Runnable:
     cdef int run(self, PyObject* argument) except -1
-    cdef object describe(self)
-    cdef int report(self, object loop, object error) except -1
+    cdef object describe(self, PyObject* argument)
+    cdef int report(self, object loop, PyObject* argument, object error) except -1
     cdef int drop(self) except -1
 
 

@@ -25,6 +25,7 @@ from cython.cimports.weft._core.sys.python import (
     Py_TYPE_OF,
     Py_XDECREF,
     PyCallable_Check,
+    PyObject,
     PyThread_get_thread_ident,
 )
 from cython.cimports.weft._core.timers import TimerHeap, new_timer
@@ -241,14 +242,14 @@ class Scheduler:
         what: object = None
         started: int64_t = 0
         if self.debug:
-            what = runnable.describe()
+            what = runnable.describe(cython.NULL)
             started = self._driver.read_clock()
         try:
             runnable.run(cython.NULL)
         except (SystemExit, KeyboardInterrupt):
             raise
         except BaseException as error:
-            runnable.report(self, error)
+            runnable.report(self, cython.NULL, error)
         if started:
             self.warn_if_slow(what, started)
         return 0
@@ -287,7 +288,7 @@ class Scheduler:
         self.before_callback()
         # SAFETY: the entry holds its runnable until the DECREF.
         runnable: Runnable = cython.cast(Runnable, entry.runnable)
-        what: object = runnable.describe()
+        what: object = runnable.describe(entry.argument)
         started: int64_t = self._driver.read_clock()
         try:
             runnable.run(entry.argument)
@@ -310,11 +311,12 @@ class Scheduler:
         """Report what an entry let out, save for the two exceptions that are to leave the loop."""
         # SAFETY: take() handed both references over; the local holds its own.
         runnable: Runnable = cython.cast(Runnable, entry.runnable)
+        argument: object = None if entry.argument == cython.NULL else cython.cast(object, entry.argument)
         Py_DECREF(entry.runnable)
         Py_XDECREF(entry.argument)
         if isinstance(error, (SystemExit, KeyboardInterrupt)):
             raise error
-        runnable.report(self, error)
+        runnable.report(self, cython.cast(cython.pointer(PyObject), argument), error)
         return 0
 
     def before_callback(self):
