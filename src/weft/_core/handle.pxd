@@ -1,6 +1,9 @@
 cimport cython
 from weft._core.sys.python cimport PyObject
 
+cdef extern from "weft_pool.h":
+    void weft_pool_type(object type)
+
 cdef class Runnable:
     cdef int run(self, PyObject* argument) except -1
     cdef object describe(self, PyObject* argument)

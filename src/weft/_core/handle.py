@@ -144,6 +144,9 @@ class Handle(Runnable):
         return _describe(self)
 
 
+weft_pool_type(Handle)
+
+
 class ThreadSafeHandle(Handle):
     """What ``call_soon_threadsafe`` returns from CPython 3.14 on: ``cancel()`` waits for a callback that is running."""
 

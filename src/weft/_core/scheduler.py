@@ -27,6 +27,7 @@ from cython.cimports.weft._core.sys.python import (
     PyCallable_Check,
     PyObject,
     PyThread_get_thread_ident,
+    weft_as_double,
 )
 from cython.cimports.weft._core.timers import TimerHeap, new_timer
 
@@ -136,7 +137,7 @@ class Scheduler:
         self.check()
         if self.debug or not PyCallable_Check(callback):
             check_callback(callback, "call_later")
-        seconds: cython.double = delay
+        seconds: cython.double = weft_as_double(delay)
         now: int64_t = self._driver.read_clock()
         wait: int64_t = to_ns(seconds)
         return new_timer(
@@ -167,7 +168,7 @@ class Scheduler:
         self.check()
         if self.debug or not PyCallable_Check(callback):
             check_callback(callback, "call_at")
-        moment: cython.double = when
+        moment: cython.double = weft_as_double(when)
         return new_timer(self.timers, to_ns(moment), moment, self, callback, args, context, self.debug)
 
     # -- the loop ------------------------------------------------------------------------------------------------------
@@ -213,6 +214,7 @@ class Scheduler:
             driver.deliver()
         if self.due.count > 0:
             self.run_due_timers()
+        self.ring.relax()
         if driver.unsent.count > 0:
             self.before_callback()
             driver.flush()
@@ -235,6 +237,7 @@ class Scheduler:
             runnable: Runnable = cython.cast(Runnable, entry.runnable)
             Py_DECREF(entry.runnable)
             self.run_now(runnable)
+        self.due.relax()
         return 0
 
     def run_now(self, runnable):

@@ -24,6 +24,11 @@ cdef extern from "weft_state.h":
     void weft_hold(PyObject** place, PyObject* value)
     object weft_make_task_base(object stock)
 
+ctypedef int (*wake_function)(object, object, object) except -1
+
+cdef extern from "weft_call_soon.h":
+    int weft_install_call_soon(object method, wake_function wake) except -1
+
 cdef class TaskScheduler(Scheduler)
 
 @cython.final
@@ -50,7 +55,6 @@ cdef class TaskScheduler(Scheduler):
     cdef dict loop_keyword
     cdef dict task_keywords
 
-    cdef bint is_awaited(self, object task, object future) noexcept
     cdef int wake(self, object task) except -1
     cdef int enter(self, object task) except -1
     cdef int link(self, object task, StepState* state) except -1

@@ -45,6 +45,7 @@ from cython.cimports.weft._core.sys.python import (
     PyTypeObject,
     traverseproc,
     visitproc,
+    weft_call2,
     weft_get_traverse,
     weft_raise_again,
     weft_set_traverse,
@@ -86,7 +87,7 @@ class Stepper(Runnable):
             waiter: Waiter = awaited
             return step(task, state, waiter.error() if waiter.state == GIVEN_UP else None)
         if DISCARD_AWAITED_BY is not None:
-            DISCARD_AWAITED_BY(awaited, task)
+            weft_call2(DISCARD_AWAITED_BY, awaited, task)
         return step(task, state, outcome(awaited))
 
     def describe(self, argument):
@@ -256,7 +257,7 @@ def wait_for(task, state, awaited):
     if awaited is task or not begin_waiting(awaited, state.loop):
         return wait_for_other(task, state, awaited)
     if ADD_AWAITED_BY is not None:
-        ADD_AWAITED_BY(awaited, task)
+        weft_call2(ADD_AWAITED_BY, awaited, task)
     context: object = cython.cast(object, state.context)  # SAFETY: the cast takes a reference
     if not cython.cast(TaskScheduler, state.loop).hands_tasks:
         # Whoever runs the callback enters its context, and the step that it leads to enters the task's.
@@ -297,7 +298,7 @@ def wait_for_other(task, state, awaited):
     if awaited is task:
         return refuse(task, state, f"Task cannot await on itself: {task!r}")
     if ADD_AWAITED_BY is not None:
-        ADD_AWAITED_BY(awaited, task)
+        weft_call2(ADD_AWAITED_BY, awaited, task)
     awaited._asyncio_future_blocking = False
     awaited.add_done_callback(new_wakeup(task), context=cython.cast(object, state.context))
     return subscribe(task, state, awaited)
@@ -382,10 +383,6 @@ class TaskScheduler(Scheduler):
             TypeError: when ``callback`` is not callable.
         """
         self.check()
-        if Py_TYPE(callback) == task_type and len(args) == 1 and self.is_awaited(callback, args[0]):
-            # A future that is done wakes its task. asyncio ignores what this returns.
-            self.wake(callback)
-            return None
         if Py_TYPE(callback) == wakeup_type and len(args) == 1:
             wakeup: Wakeup = callback
             wakeup.resume_by(args[0])
@@ -398,12 +395,6 @@ class TaskScheduler(Scheduler):
             self.spawn_context = context
             return None
         return self.soon(callback, args, context)
-
-    def is_awaited(self, task, future):
-        """Whether ``future`` is what ``task`` waits for: nobody but it will call the task back."""
-        # SAFETY: the caller has looked at the type of the task; pointers are only compared.
-        state: cython.pointer(StepState) = weft_state_of(cython.cast(cython.pointer(PyObject), task))
-        return state.coroutine != cython.NULL and state.held == cython.cast(cython.pointer(PyObject), future)
 
     def wake(self, task):
         """Make the next step of ``task`` ready."""
@@ -424,7 +415,7 @@ class TaskScheduler(Scheduler):
             self.is_in_task = task is not None
             if CURRENT_TASKS is None:
                 try:
-                    SWAP_CURRENT_TASK(self, task)
+                    weft_call2(SWAP_CURRENT_TASK, self, task)
                 except RuntimeError:
                     if task is not None:
                         raise
@@ -493,7 +484,6 @@ class TaskScheduler(Scheduler):
         return seen
 
 
-CALL_SOON = cython.declare(object, TaskScheduler.call_soon)
 # SAFETY: the module that defines the class holds it.
 wakeup_type = cython.declare(cython.pointer(PyTypeObject), cython.cast(cython.pointer(PyTypeObject), Wakeup))
 task_type = cython.declare(cython.pointer(PyTypeObject), cython.NULL)
@@ -513,6 +503,30 @@ def register_task_type(cls):
     # SAFETY: the module that defines the class holds it.
     task_type = cython.cast(cython.pointer(PyTypeObject), cls)
     futures_register(cls)
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def wake_awaiting(loop: object, task: object, future: object) -> cython.int:
+    """``loop.call_soon(task, future)``: 1 when a future that is done has so woken the task which waited for it."""
+    if Py_TYPE(task) != task_type:
+        return 0
+    # SAFETY: its type was looked at; pointers are only compared.
+    state: cython.pointer(StepState) = weft_state_of(cython.cast(cython.pointer(PyObject), task))
+    if state.held != cython.cast(cython.pointer(PyObject), future) or state.coroutine == cython.NULL:
+        return 0
+    if state.loop != cython.cast(cython.pointer(PyObject), loop):
+        return 0
+    # SAFETY: it is the loop in whose registry the task is.
+    scheduler: TaskScheduler = cython.cast(TaskScheduler, loop)
+    scheduler.check()
+    scheduler.wake(task)
+    return 1
+
+
+# The method as programs see it: the common case first, without what an ordinary call needs.
+CALL_SOON = cython.declare(object, TaskScheduler.call_soon)
+weft_install_call_soon(CALL_SOON, wake_awaiting)
 
 
 @cython.cfunc
