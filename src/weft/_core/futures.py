@@ -37,17 +37,20 @@ ADD_DONE_CALLBACK = cython.declare(object, _asyncio.Future.add_done_callback)
 BLOCKING = cython.declare(object, _asyncio.Future.__dict__["_asyncio_future_blocking"])
 LOOP = cython.declare(object, _asyncio.Future.__dict__["_loop"])
 STATE = cython.declare(object, _asyncio.Future.__dict__["_state"])
+EXCEPTION = cython.declare(object, _asyncio.Future.__dict__["_exception"])
 # SAFETY: the module holds the descriptors, so their C functions stay valid.
 get_blocking = cython.declare(getter, weft_getter(cython.cast(cython.pointer(PyObject), BLOCKING)))
 set_blocking = cython.declare(setter, weft_setter(cython.cast(cython.pointer(PyObject), BLOCKING)))
 get_loop = cython.declare(getter, weft_getter(cython.cast(cython.pointer(PyObject), LOOP)))
 get_state = cython.declare(getter, weft_getter(cython.cast(cython.pointer(PyObject), STATE)))
+get_exception = cython.declare(getter, weft_getter(cython.cast(cython.pointer(PyObject), EXCEPTION)))
 
 RESULT_NAME = cython.declare(str, "result")
 CONTEXT_KEYWORD = cython.declare(tuple, ("context",))
 # As objects: the bare literals would be C integers in a cast.
 YES = cython.declare(object, True)
 NO = cython.declare(object, False)
+NOTHING = cython.declare(object, None)
 
 
 class _Probe:
@@ -79,16 +82,17 @@ def _step_wrapper_type():
     return found
 
 
-def _state(cancelled):
+def _state(settle=None):
     future = _asyncio.Future(loop=_Probe())
-    if cancelled:
-        future.cancel()
+    if settle is not None:
+        settle(future)
     return future._state
 
 
 # Futures give out one of three interned strings, which can be told apart by identity.
-PENDING = cython.declare(object, _state(False))
-CANCELLED = cython.declare(object, _state(True))
+PENDING = cython.declare(object, _state())
+CANCELLED = cython.declare(object, _state(_asyncio.Future.cancel))
+FINISHED = cython.declare(object, _state(lambda future: future.set_result(None)))
 step_wrapper_class = cython.declare(object, _step_wrapper_type())
 # SAFETY: held by the line above.
 step_wrapper_type = cython.declare(
@@ -132,8 +136,15 @@ def is_stock(future: object) -> cython.bint:
 def outcome(future):
     """What a future that is done means for who waits: the exception to throw, or None."""
     result: cython.pointer(PyObject)
+    known: cython.bint = is_stock(future) or Py_TYPE(future) == task_type
+    if known and has_state(future, FINISHED):
+        # SAFETY: the getter returns a new reference, of which only the identity is used.
+        result = get_exception(cython.cast(cython.pointer(PyObject), future), cython.NULL)
+        Py_DECREF(result)
+        if result == cython.cast(cython.pointer(PyObject), NOTHING):
+            return None
     # Our own task answers result() itself only for the error that cancelled it.
-    if is_stock(future) or (Py_TYPE(future) == task_type and not has_state(future, CANCELLED)):
+    if known and (Py_TYPE(future) != task_type or not has_state(future, CANCELLED)):
         result = weft_call0(RESULT, future)
     else:
         result = weft_call_method0(future, RESULT_NAME)

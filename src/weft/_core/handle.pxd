@@ -1,10 +1,13 @@
 cimport cython
 from weft._core.sys.python cimport PyObject
 
+cdef extern from "weft_pool.h":
+    void weft_pool_type(object type)
+
 cdef class Runnable:
     cdef int run(self, PyObject* argument) except -1
-    cdef object describe(self)
-    cdef int report(self, object loop, object error) except -1
+    cdef object describe(self, PyObject* argument)
+    cdef int report(self, object loop, PyObject* argument, object error) except -1
     cdef int drop(self) except -1
 
 

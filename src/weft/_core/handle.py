@@ -22,11 +22,11 @@ class Runnable:
     def run(self, argument):
         raise NotImplementedError
 
-    def describe(self):
+    def describe(self, argument):
         """The object to name in a message about this runnable."""
         return self
 
-    def report(self, loop, error):
+    def report(self, loop, argument, error):
         raise NotImplementedError
 
     def drop(self):
@@ -69,7 +69,7 @@ class Handle(Runnable):
     def __init__(self):
         raise TypeError("handles are made by loop.call_soon(), call_later(), call_at() and call_soon_threadsafe()")
 
-    def describe(self):
+    def describe(self, argument):
         return _describe(self)  # now: once it has run, it no longer knows
 
     def run(self, argument):
@@ -101,7 +101,7 @@ class Handle(Runnable):
         """What a timer adds to its repr."""
         return None
 
-    def report(self, loop, error):
+    def report(self, loop, argument, error):
         context: dict = {"message": f"Exception in callback {self.callback_text()}", "exception": error, "handle": self}
         if self.source_traceback is not None:
             context["source_traceback"] = self.source_traceback
@@ -117,7 +117,7 @@ class Handle(Runnable):
         except (SystemExit, KeyboardInterrupt):
             raise
         except BaseException as error:
-            self.report(self.loop, error)
+            self.report(self.loop, cython.NULL, error)
 
     def drop(self):
         if self.source_traceback is not None and self.callback is not None:
@@ -142,6 +142,9 @@ class Handle(Runnable):
 
     def __repr__(self) -> str:
         return _describe(self)
+
+
+weft_pool_type(Handle)
 
 
 class ThreadSafeHandle(Handle):

@@ -12,7 +12,8 @@ cdef class Ring:
     cdef Py_ssize_t count
     cdef Py_ssize_t mask
 
-    cdef int grow(self) except -1
+    cdef int resize(self, Py_ssize_t capacity) except -1
+    cdef int relax(self) except -1
     cdef int push(self, object runnable, PyObject* argument) except -1
     cdef Entry take(self) noexcept
     cdef void clear(self) noexcept

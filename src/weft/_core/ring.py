@@ -10,6 +10,7 @@ from cython.cimports.libc.stdlib import calloc, free, malloc
 from cython.cimports.weft._core.handle import Runnable
 from cython.cimports.weft._core.sys.python import Py_DECREF, Py_INCREF, Py_XDECREF, PyObject
 
+SPARE = cython.declare(cython.Py_ssize_t, 4096)  # entries: 64 KiB are not worth giving back
 FIRST_CAPACITY = cython.declare(cython.Py_ssize_t, 256)  # a power of two, as every capacity after it
 
 
@@ -28,24 +29,35 @@ class Ring:
     def __len__(self) -> int:
         return self.count
 
-    def grow(self):
-        """Double the capacity; the entries move to the front of the new block in order."""
-        capacity: cython.Py_ssize_t = self.mask + 1
-        larger: cython.pointer(Entry) = cython.cast(cython.pointer(Entry), malloc(2 * capacity * cython.sizeof(Entry)))
-        if larger == cython.NULL:
-            raise MemoryError(f"no memory for {2 * capacity} ready callbacks")
+    def resize(self, capacity):
+        """Have room for ``capacity`` entries, a power of two; they move to the front of the new block in order."""
+        block: cython.pointer(Entry) = cython.cast(cython.pointer(Entry), malloc(capacity * cython.sizeof(Entry)))
+        if block == cython.NULL:
+            raise MemoryError(f"no memory for {capacity} ready callbacks")
         i: cython.Py_ssize_t
         for i in range(self.count):
-            larger[i] = self.entries[(self.head + i) & self.mask]
+            block[i] = self.entries[(self.head + i) & self.mask]
         free(self.entries)
-        self.entries = larger
+        self.entries = block
         self.head = 0
-        self.mask = 2 * capacity - 1
+        self.mask = capacity - 1
+        return 0
+
+    def relax(self):
+        """Called once a turn: give a large block back that is nearly empty.
+
+        By three quarters at a time, so that a loop which has a rush every other turn hardly copies.
+        """
+        if self.mask > SPARE + 16 * self.count:
+            try:
+                return self.resize((self.mask + 1) >> 2)
+            except MemoryError:
+                return 0  # nothing is lost by keeping it
         return 0
 
     def push(self, runnable, argument):
         if self.count > self.mask:
-            self.grow()
+            self.resize(2 * (self.mask + 1))
         entry: cython.pointer(Entry) = cython.address(self.entries[(self.head + self.count) & self.mask])
         # SAFETY: the entry owns these two references until take() hands them on or clear() drops them.
         entry.runnable = cython.cast(cython.pointer(PyObject), runnable)

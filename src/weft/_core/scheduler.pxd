@@ -18,6 +18,7 @@ cdef class Scheduler:
     cdef bint debug
     cdef bint is_in_task
     cdef PyTypeObject* step_type
+    cdef Runnable stepper  # the runnable of a step, whose argument is the task
     cdef public double slow_callback_duration
     cdef object __weakref__
 

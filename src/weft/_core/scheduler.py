@@ -25,7 +25,9 @@ from cython.cimports.weft._core.sys.python import (
     Py_TYPE_OF,
     Py_XDECREF,
     PyCallable_Check,
+    PyObject,
     PyThread_get_thread_ident,
+    weft_as_double,
 )
 from cython.cimports.weft._core.timers import TimerHeap, new_timer
 
@@ -135,7 +137,7 @@ class Scheduler:
         self.check()
         if self.debug or not PyCallable_Check(callback):
             check_callback(callback, "call_later")
-        seconds: cython.double = delay
+        seconds: cython.double = weft_as_double(delay)
         now: int64_t = self._driver.read_clock()
         wait: int64_t = to_ns(seconds)
         return new_timer(
@@ -166,7 +168,7 @@ class Scheduler:
         self.check()
         if self.debug or not PyCallable_Check(callback):
             check_callback(callback, "call_at")
-        moment: cython.double = when
+        moment: cython.double = weft_as_double(when)
         return new_timer(self.timers, to_ns(moment), moment, self, callback, args, context, self.debug)
 
     # -- the loop ------------------------------------------------------------------------------------------------------
@@ -212,6 +214,7 @@ class Scheduler:
             driver.deliver()
         if self.due.count > 0:
             self.run_due_timers()
+        self.ring.relax()
         if driver.unsent.count > 0:
             self.before_callback()
             driver.flush()
@@ -234,6 +237,7 @@ class Scheduler:
             runnable: Runnable = cython.cast(Runnable, entry.runnable)
             Py_DECREF(entry.runnable)
             self.run_now(runnable)
+        self.due.relax()
         return 0
 
     def run_now(self, runnable):
@@ -241,14 +245,14 @@ class Scheduler:
         what: object = None
         started: int64_t = 0
         if self.debug:
-            what = runnable.describe()
+            what = runnable.describe(cython.NULL)
             started = self._driver.read_clock()
         try:
             runnable.run(cython.NULL)
         except (SystemExit, KeyboardInterrupt):
             raise
         except BaseException as error:
-            runnable.report(self, error)
+            runnable.report(self, cython.NULL, error)
         if started:
             self.warn_if_slow(what, started)
         return 0
@@ -287,7 +291,7 @@ class Scheduler:
         self.before_callback()
         # SAFETY: the entry holds its runnable until the DECREF.
         runnable: Runnable = cython.cast(Runnable, entry.runnable)
-        what: object = runnable.describe()
+        what: object = runnable.describe(entry.argument)
         started: int64_t = self._driver.read_clock()
         try:
             runnable.run(entry.argument)
@@ -310,11 +314,12 @@ class Scheduler:
         """Report what an entry let out, save for the two exceptions that are to leave the loop."""
         # SAFETY: take() handed both references over; the local holds its own.
         runnable: Runnable = cython.cast(Runnable, entry.runnable)
+        argument: object = None if entry.argument == cython.NULL else cython.cast(object, entry.argument)
         Py_DECREF(entry.runnable)
         Py_XDECREF(entry.argument)
         if isinstance(error, (SystemExit, KeyboardInterrupt)):
             raise error
-        runnable.report(self, error)
+        runnable.report(self, cython.cast(cython.pointer(PyObject), argument), error)
         return 0
 
     def before_callback(self):

@@ -1,54 +1,79 @@
 cimport cython
-from libc.stdint cimport uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 from weft._core.handle cimport Runnable
 from weft._core.scheduler cimport Scheduler
 from weft._core.sys.python cimport PyObject, visitproc
 from weft._core.waiter cimport Waiter
 
-cdef class TaskScheduler(Scheduler)
+cdef extern from "weft_state.h":
+    ctypedef struct StepState "weft_state":
+        PyObject* loop
+        PyObject* next
+        PyObject* previous
+        PyObject* coroutine
+        PyObject* context
+        PyObject* held  # what it waits for; after the end, the CancelledError that ended it
+        uint64_t number  # of the name that nobody has asked for yet; 0 where the task has its name
+        uint32_t cancel_requests
+        unsigned char must_cancel
+        unsigned char is_running
+        unsigned char ended_eagerly
+        unsigned char is_made
+    StepState* weft_state_of(PyObject* task)
+    bint weft_has_state(object task)
+    void weft_hold(PyObject** place, PyObject* value)
+    object weft_make_task_base(object stock)
 
-# A C bool: a bint takes four times the room.
-ctypedef unsigned char Flag
+ctypedef int (*wake_function)(object, object, object) except -1
+
+cdef extern from "weft_call_soon.h":
+    int weft_install_call_soon(object method, wake_function wake) except -1
+
+cdef class TaskScheduler(Scheduler)
 
 @cython.final
 cdef class Stepper(Runnable):
-    cdef PyObject* loop
-    cdef object task
-    cdef object coroutine
-    cdef object context
-    cdef object held  # what it waits for; after the end, the CancelledError that ended it
-    cdef PyObject* next
-    cdef PyObject* previous
-    cdef uint64_t number  # of the name that nobody has asked for yet; 0 where the task has its name
-    cdef int cancel_requests
-    cdef Flag must_cancel
-    cdef Flag is_running
-    cdef Flag ended_eagerly
+    pass
 
-    cdef int start(self, TaskScheduler loop, object task, object coroutine, object context) except -1
-    cdef int start_eagerly(self, TaskScheduler loop, object task, object coroutine, object context) except -1
-    cdef int step(self, object error) except -1
-    cdef int wait_for(self, object awaited) except -1
-    cdef bint park(self, Waiter waiter) except -1
-    cdef int wait_for_other(self, object awaited) except -1
-    cdef int subscribe(self, object future) except -1
-    cdef int refuse(self, str message) except -1
-    cdef int finish(self, object result) except -1
-    cdef int fail(self, object error) except -1
-    cdef int end(self) except -1
+@cython.final
+cdef class Refusal(Runnable):
+    cdef object task
+    cdef object error
+
+@cython.final
+cdef class Wakeup:
+    cdef object task
+
+    cdef int resume_by(self, object future) except -1
 
 cdef class TaskScheduler(Scheduler):
     cdef PyObject* first
     cdef object current
     cdef bint is_spawning
+    cdef bint hands_tasks
     cdef object spawn_context
     cdef dict loop_keyword
     cdef dict task_keywords
 
+    cdef int wake(self, object task) except -1
     cdef int enter(self, object task) except -1
-    cdef int link(self, Stepper stepper) except -1
+    cdef int link(self, object task, StepState* state) except -1
+    cdef int unlink(self, object task) except -1
     cdef int unlink_all(self) except -1
     cdef int traverse_members(self, visitproc visit, void* data) noexcept
-    cdef int unlink(self, Stepper stepper) except -1
 
-cdef Stepper new_stepper()
+cdef object register_task_type(object cls)
+cdef object task_base()
+cdef StepState* state_of(object task) except NULL
+cdef StepState* state_to_fill(object task) except NULL
+cdef StepState* begin(TaskScheduler loop, object task, object coroutine, object context) except NULL
+cdef int start(TaskScheduler loop, object task, object coroutine, object context) except -1
+cdef int start_eagerly(TaskScheduler loop, object task, object coroutine, object context) except -1
+cdef int step(object task, StepState* state, object error) except -1
+cdef int wait_for(object task, StepState* state, object awaited) except -1
+cdef bint park(object task, StepState* state, Waiter waiter) except -1
+cdef int wait_for_other(object task, StepState* state, object awaited) except -1
+cdef int subscribe(object task, StepState* state, object future) except -1
+cdef int refuse(object task, StepState* state, str message) except -1
+cdef int finish(object task, StepState* state, object result) except -1
+cdef int fail(object task, StepState* state, object error) except -1

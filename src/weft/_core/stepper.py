@@ -11,12 +11,14 @@ to its last, and is set back before anything that is not a step runs.
 """
 
 import asyncio
+from _asyncio import Task as StockTask
 from asyncio.exceptions import CancelledError
 from inspect import isgenerator
 
 import cython
-from cython.cimports.cpython.contextvars import PyContext_Enter, PyContext_Exit
+from cython.cimports.cpython.contextvars import PyContext_Copy, PyContext_Enter, PyContext_Exit
 from cython.cimports.cpython.dict import PyDict_SetItem
+from cython.cimports.weft._core.futures import register_task_type as futures_register
 from cython.cimports.weft._core.futures import (
     add_callback,
     begin_waiting,
@@ -39,12 +41,11 @@ from cython.cimports.weft._core.sys.python import (
     Py_TYPE_OF,
     PyExceptionInstance_Check,
     PyObject,
-    PyObject_GC_Track,
-    PyObject_GC_UnTrack,
     PySendResult,
     PyTypeObject,
     traverseproc,
     visitproc,
+    weft_call2,
     weft_get_traverse,
     weft_raise_again,
     weft_set_traverse,
@@ -69,8 +70,54 @@ waiter_type = cython.declare(cython.pointer(PyTypeObject), cython.cast(cython.po
 
 
 class Stepper(Runnable):
+    """The runnable of every task; its argument says which task it is that has a step to take."""
+
     def __init__(self):
-        raise TypeError("a stepper is made by its weft.Task")
+        raise TypeError("there is one stepper, for all tasks")
+
+    def run(self, argument):
+        # SAFETY: the ring's entry holds the task until run() returns.
+        task: object = cython.cast(object, argument)
+        state: cython.pointer(StepState) = weft_state_of(argument)
+        if state.held == cython.NULL or state.coroutine == cython.NULL:
+            return step(task, state, None)
+        # SAFETY: the cast takes a reference, as step() lets go of the state's.
+        awaited: object = cython.cast(object, state.held)
+        if Py_TYPE(awaited) == waiter_type:
+            waiter: Waiter = awaited
+            return step(task, state, waiter.error() if waiter.state == GIVEN_UP else None)
+        if DISCARD_AWAITED_BY is not None:
+            weft_call2(DISCARD_AWAITED_BY, awaited, task)
+        return step(task, state, outcome(awaited))
+
+    def describe(self, argument):
+        return cython.cast(object, argument)  # SAFETY: as above
+
+    def report(self, loop, argument, error):
+        """A step raises only where a future of foreign make, or a method that somebody overrode, does."""
+        task: object = cython.cast(object, argument)  # SAFETY: as above
+        loop.call_exception_handler({"message": f"Exception in a step of {task!s}", "exception": error})
+        return 0
+
+
+class Refusal(Runnable):
+    """A step into which an error is thrown: the task has awaited what cannot be awaited."""
+
+    def run(self, argument):
+        return step(self.task, state_of(self.task), self.error)
+
+    def describe(self, argument):
+        return self.task
+
+    def report(self, loop, argument, error):
+        return stepper.report(loop, cython.cast(cython.pointer(PyObject), self.task), error)
+
+
+class Wakeup:
+    """The done callback of a task that cannot be handed out as its own: it can be called."""
+
+    def __init__(self):
+        raise TypeError("a wake-up is made by its weft.Task")
 
     @property
     def __self__(self):
@@ -83,194 +130,228 @@ class Stepper(Runnable):
         raise AttributeError(name)
 
     def __repr__(self):
-        return f"<Stepper of {self.task!r}>"
+        return f"<Wakeup of {self.task!r}>"
 
     def __call__(self, future):
         """For futures of foreign make that call their callbacks themselves."""
-        self.run(cython.cast(cython.pointer(PyObject), future))  # SAFETY: the caller holds its argument
+        self.resume_by(future)
+        stepper.run(cython.cast(cython.pointer(PyObject), self.task))  # SAFETY: we hold the task
 
-    def describe(self):
-        return self.task
-
-    def report(self, loop, error):
-        """A step raises only where a future of foreign make, or a method that somebody overrode, does."""
-        loop.call_exception_handler(
-            {"message": f"Exception in a step of {self.task or 'a task that has ended'!s}", "exception": error}
-        )
+    def resume_by(self, future):
+        """Have the next step look at ``future``."""
+        state: cython.pointer(StepState) = state_of(self.task)
+        if state.coroutine == cython.NULL:
+            raise asyncio.InvalidStateError(f"step(): already done: {self.task!r}")
+        # SAFETY: the caller holds its argument.
+        weft_hold(cython.address(state.held), cython.cast(cython.pointer(PyObject), future))
         return 0
 
-    # -- from start to end ---------------------------------------------------------------------------------------------
 
-    def start(self, loop, task, coroutine, context):
-        """Make the first step ready."""
-        self.task = task
-        self.coroutine = coroutine
-        self.context = context
-        loop.link(self)
-        loop.ring.push(self, cython.NULL)
-        return 0
+# -- from start to end -------------------------------------------------------------------------------------------------
 
-    def start_eagerly(self, loop, task, coroutine, context):
-        """Take the first step at once, inside whatever is running now."""
-        self.task = task
-        outer: object = loop.current
-        self.coroutine = coroutine
-        self.context = context
-        loop.link(self)
-        try:
-            self.step(None)
-            self.ended_eagerly = self.coroutine is None
-        finally:
-            loop.enter(outer)
-        return 0
 
-    def run(self, argument):
-        if argument == cython.NULL:
-            return self.step(None)
-        if Py_TYPE_OF(argument) == waiter_type:
-            # SAFETY: the ring's entry holds the argument until run() returns; its type was looked at.
-            waiter: Waiter = cython.cast(Waiter, argument)
-            return self.step(waiter.error() if waiter.state == GIVEN_UP else None)
-        # SAFETY: as above.
-        given: object = cython.cast(object, argument)
-        if PyExceptionInstance_Check(argument):
-            return self.step(given)
-        if DISCARD_AWAITED_BY is not None:
-            DISCARD_AWAITED_BY(given, self.task)
-        return self.step(outcome(given))
+def state_of(task):
+    """What we keep of ``task``, for whom it may be any object; everything else here knows that it is a task."""
+    if not weft_has_state(task):
+        raise TypeError(f"{type(task).__name__} object is no weft.Task")
+    # SAFETY: its type was looked at; the state is a part of the task.
+    state: cython.pointer(StepState) = weft_state_of(cython.cast(cython.pointer(PyObject), task))
+    if not state.is_made:
+        raise RuntimeError(f"{type(task).__name__}.__init__() was not called")
+    return state
 
-    def step(self, error):
-        """Resume the coroutine, by ``error`` where there is one, and act on what it does."""
-        coroutine: object = self.coroutine
-        if coroutine is None or not is_pending(self.task):
-            raise asyncio.InvalidStateError(f"step(): already done: {self.task!r}, {error!r}")
-        if self.must_cancel:
-            if not isinstance(error, CancelledError):
-                error = self.task._make_cancelled_error()
-            self.must_cancel = False
-        self.held = None
-        # SAFETY: this stepper is in the registry of that loop, so the loop is alive.
-        cython.cast(TaskScheduler, self.loop).enter(self.task)
-        context: object = self.context
-        produced: cython.pointer(PyObject) = cython.NULL
-        status: PySendResult
-        PyContext_Enter(context)
-        self.is_running = True
-        # SAFETY: the locals `coroutine` and `error` outlive the call.
-        status = weft_step(
-            coroutine,
-            cython.NULL if error is None else cython.cast(cython.pointer(PyObject), error),
-            THROW,
-            cython.address(produced),
-        )
-        self.is_running = False
-        if status == PYGEN_ERROR:
-            produced = weft_take_exception()
-        # SAFETY: either call gave a new reference; the object takes one of its own.
-        what: object = cython.cast(object, produced)
-        Py_DECREF(produced)
-        try:
-            if status == PYGEN_NEXT:
-                self.wait_for(what)
-            elif status == PYGEN_RETURN:
-                self.finish(what)
-            else:
-                self.fail(what)
-        finally:
-            PyContext_Exit(context)
-        return 0
 
-    # -- what a step can lead to ---------------------------------------------------------------------------------------
+def state_to_fill(task):
+    """For the constructor, which fills what the others ask for."""
+    if not weft_has_state(task):
+        raise TypeError(f"{type(task).__name__} object is no weft.Task")
+    # SAFETY: as above.
+    state: cython.pointer(StepState) = weft_state_of(cython.cast(cython.pointer(PyObject), task))
+    if state.loop != cython.NULL:
+        raise RuntimeError(f"{task!r} was started already")
+    state.number = state.cancel_requests = 0
+    state.is_made = True
+    return state
 
-    def wait_for(self, awaited):
-        """The coroutine has yielded ``awaited``: a future to wait for, or None to give way for one turn."""
-        if awaited is None:
-            # SAFETY: this stepper is in the registry of that loop, so the loop is alive.
-            return cython.cast(TaskScheduler, self.loop).ring.push(self, cython.NULL)
-        if Py_TYPE(awaited) == waiter_type and self.park(awaited):
-            return self.subscribe(awaited)
-        if awaited is self.task or not begin_waiting(awaited, self.loop):
-            return self.wait_for_other(awaited)
-        if ADD_AWAITED_BY is not None:
-            ADD_AWAITED_BY(awaited, self.task)
-        add_callback(awaited, self, self.context)
-        return self.subscribe(awaited)
 
-    def park(self, waiter):
-        """The fast way to wait for a waiter: True when it was just awaited and is this loop's."""
-        # SAFETY: only compared.
-        if cython.cast(cython.pointer(PyObject), waiter.loop) != self.loop or not waiter.is_blocking:
-            return False
-        if waiter.state != WAITING or waiter.waker is not None:
-            return False
-        waiter.is_blocking = False
-        waiter.waker = self
-        return True
+def begin(loop, task, coroutine, context):
+    state: cython.pointer(StepState) = state_of(task)
+    # SAFETY: the state owns these two until unlink().
+    weft_hold(cython.address(state.coroutine), cython.cast(cython.pointer(PyObject), coroutine))
+    weft_hold(cython.address(state.context), cython.cast(cython.pointer(PyObject), context))
+    loop.link(task, state)
+    return state
 
-    def wait_for_other(self, awaited):
-        """Subclasses, futures of foreign make, and everything that cannot be awaited."""
-        blocking = getattr(awaited, "_asyncio_future_blocking", None)
-        if blocking is None:
-            if isgenerator(awaited):
-                return self.refuse(
-                    f"yield was used instead of yield from for generator in task {self.task!r} with {awaited!r}"
-                )
-            return self.refuse(f"Task got bad yield: {awaited!r}")
-        # SAFETY: only compared.
-        if asyncio.futures._get_loop(awaited) is not cython.cast(object, self.loop):
-            return self.refuse(f"Task {self.task!r} got Future {awaited!r} attached to a different loop")
-        if not blocking:
-            return self.refuse(f"yield was used instead of yield from in task {self.task!r} with {awaited!r}")
-        if awaited is self.task:
-            return self.refuse(f"Task cannot await on itself: {self.task!r}")
-        if ADD_AWAITED_BY is not None:
-            ADD_AWAITED_BY(awaited, self.task)
-        awaited._asyncio_future_blocking = False
-        awaited.add_done_callback(self, context=self.context)
-        return self.subscribe(awaited)
 
-    def subscribe(self, future):
-        self.held = future
-        if self.must_cancel and future.cancel(msg=self.task._cancel_message):
-            self.must_cancel = False
-        return 0
+def start(loop, task, coroutine, context):
+    """Make the first step ready."""
+    begin(loop, task, coroutine, context)
+    return loop.wake(task)
 
-    def refuse(self, message):
-        """Throw RuntimeError into the coroutine in the next turn."""
-        error: object = RuntimeError(message)
-        # SAFETY: push() takes a reference of its own.
-        return cython.cast(TaskScheduler, self.loop).ring.push(self, cython.cast(cython.pointer(PyObject), error))
 
-    def finish(self, result):
-        task: object = self.task
-        must_cancel: cython.bint = self.must_cancel
-        self.end()
-        if must_cancel:
-            # cancel() came during the last step, in which the coroutine returned.
-            cancel(task, task._cancel_message)
+def start_eagerly(loop, task, coroutine, context):
+    """Take the first step at once, inside whatever is running now."""
+    outer: object = loop.current
+    state: cython.pointer(StepState) = begin(loop, task, coroutine, context)
+    try:
+        step(task, state, None)
+        state.ended_eagerly = state.coroutine == cython.NULL
+    finally:
+        loop.enter(outer)
+    return 0
+
+
+def step(task, state, error):
+    """Resume the coroutine, by ``error`` where there is one, and act on what it does."""
+    if state.coroutine == cython.NULL or not is_pending(task):
+        raise asyncio.InvalidStateError(f"step(): already done: {task!r}, {error!r}")
+    # SAFETY: each cast takes a reference of its own, so both outlive what the step does to the state.
+    coroutine: object = cython.cast(object, state.coroutine)
+    context: object = cython.cast(object, state.context)
+    if state.must_cancel:
+        if not isinstance(error, CancelledError):
+            error = task._make_cancelled_error()
+        state.must_cancel = False
+    weft_hold(cython.address(state.held), cython.NULL)
+    # SAFETY: this task is in the registry of that loop, so the loop is alive.
+    cython.cast(TaskScheduler, state.loop).enter(task)
+    produced: cython.pointer(PyObject) = cython.NULL
+    status: PySendResult
+    PyContext_Enter(context)
+    state.is_running = True
+    # SAFETY: the locals `coroutine` and `error` outlive the call.
+    status = weft_step(
+        coroutine,
+        cython.NULL if error is None else cython.cast(cython.pointer(PyObject), error),
+        THROW,
+        cython.address(produced),
+    )
+    state.is_running = False
+    if status == PYGEN_ERROR:
+        produced = weft_take_exception()
+    # SAFETY: either call gave a new reference; the object takes one of its own.
+    what: object = cython.cast(object, produced)
+    Py_DECREF(produced)
+    try:
+        if status == PYGEN_NEXT:
+            wait_for(task, state, what)
+        elif status == PYGEN_RETURN:
+            finish(task, state, what)
         else:
-            set_result(task, result)
-        return 0
+            fail(task, state, what)
+    finally:
+        PyContext_Exit(context)
+    return 0
 
-    def fail(self, error):
-        task: object = self.task
-        self.end()
-        if isinstance(error, CancelledError):
-            self.held = error
-            # Its traceback may lead back to the task, and the loop answers for this stepper no more.
-            PyObject_GC_Track(cython.cast(cython.p_void, self))  # SAFETY: untracked since new_stepper()
-            cancel(task, None)  # the message is in the error, for the first who asks
-            return 0
-        set_exception(task, error)
-        if isinstance(error, (KeyboardInterrupt, SystemExit)):
-            weft_raise_again(error)
-        return 0
 
-    def end(self):
-        """The coroutine has ended: let go of all that it held."""
-        # SAFETY: unlink() is what ends the membership that keeps the loop alive for this stepper.
-        cython.cast(TaskScheduler, self.loop).unlink(self)
+# -- what a step can lead to -------------------------------------------------------------------------------------------
+
+
+def wait_for(task, state, awaited):
+    """The coroutine has yielded ``awaited``: a future to wait for, or None to give way for one turn."""
+    # SAFETY: here and below: a task that is stepped is in the registry of its loop, so the loop is alive.
+    if awaited is None:
+        return cython.cast(TaskScheduler, state.loop).wake(task)
+    if Py_TYPE(awaited) == waiter_type and park(task, state, awaited):
+        return subscribe(task, state, awaited)
+    if awaited is task or not begin_waiting(awaited, state.loop):
+        return wait_for_other(task, state, awaited)
+    if ADD_AWAITED_BY is not None:
+        weft_call2(ADD_AWAITED_BY, awaited, task)
+    context: object = cython.cast(object, state.context)  # SAFETY: the cast takes a reference
+    if not cython.cast(TaskScheduler, state.loop).hands_tasks:
+        # Whoever runs the callback enters its context, and the step that it leads to enters the task's.
+        add_callback(awaited, new_wakeup(task), PyContext_Copy(context))
+    elif Py_TYPE(task) != task_type:
+        add_callback(awaited, new_wakeup(task), context)
+    else:
+        add_callback(awaited, task, context)
+    return subscribe(task, state, awaited)
+
+
+def park(task, state, waiter):
+    """The fast way to wait for a waiter: True when it was just awaited and is this loop's."""
+    # SAFETY: only compared.
+    if cython.cast(cython.pointer(PyObject), waiter.loop) != state.loop or not waiter.is_blocking:
+        return False
+    if waiter.state != WAITING or waiter.waker is not None:
+        return False
+    waiter.is_blocking = False
+    waiter.waker = task
+    return True
+
+
+def wait_for_other(task, state, awaited):
+    """Subclasses, futures of foreign make, and everything that cannot be awaited."""
+    blocking = getattr(awaited, "_asyncio_future_blocking", None)
+    if blocking is None:
+        if isgenerator(awaited):
+            return refuse(
+                task, state, f"yield was used instead of yield from for generator in task {task!r} with {awaited!r}"
+            )
+        return refuse(task, state, f"Task got bad yield: {awaited!r}")
+    # SAFETY: only compared.
+    if asyncio.futures._get_loop(awaited) is not cython.cast(object, state.loop):
+        return refuse(task, state, f"Task {task!r} got Future {awaited!r} attached to a different loop")
+    if not blocking:
+        return refuse(task, state, f"yield was used instead of yield from in task {task!r} with {awaited!r}")
+    if awaited is task:
+        return refuse(task, state, f"Task cannot await on itself: {task!r}")
+    if ADD_AWAITED_BY is not None:
+        weft_call2(ADD_AWAITED_BY, awaited, task)
+    awaited._asyncio_future_blocking = False
+    awaited.add_done_callback(new_wakeup(task), context=cython.cast(object, state.context))
+    return subscribe(task, state, awaited)
+
+
+def subscribe(task, state, future):
+    # SAFETY: the state owns what it waits for until the step that follows.
+    weft_hold(cython.address(state.held), cython.cast(cython.pointer(PyObject), future))
+    if state.must_cancel and future.cancel(msg=task._cancel_message):
+        state.must_cancel = False
+    return 0
+
+
+def refuse(task, state, message):
+    """Throw RuntimeError into the coroutine in the next turn."""
+    refusal: Refusal = Refusal.__new__(Refusal)
+    refusal.task = task
+    refusal.error = RuntimeError(message)
+    return cython.cast(TaskScheduler, state.loop).ring.push(refusal, cython.NULL)
+
+
+def finish(task, state, result):
+    must_cancel: cython.bint = state.must_cancel
+    cython.cast(TaskScheduler, state.loop).unlink(task)
+    if must_cancel:
+        # cancel() came during the last step, in which the coroutine returned.
+        cancel(task, task._cancel_message)
+    else:
+        set_result(task, result)
+    return 0
+
+
+def fail(task, state, error):
+    cython.cast(TaskScheduler, state.loop).unlink(task)
+    if isinstance(error, CancelledError):
+        # SAFETY: owned until somebody asks for it, or the task goes.
+        weft_hold(cython.address(state.held), cython.cast(cython.pointer(PyObject), error))
+        cancel(task, None)  # the message is in the error, for the first who asks
         return 0
+    set_exception(task, error)
+    if isinstance(error, (KeyboardInterrupt, SystemExit)):
+        weft_raise_again(error)
+    return 0
+
+
+@cython.cfunc
+def new_wakeup(task: object) -> Wakeup:
+    wakeup: Wakeup = Wakeup.__new__(Wakeup)
+    wakeup.task = task
+    return wakeup
+
+
+stepper = cython.declare(Stepper, Stepper.__new__(Stepper))
 
 
 class TaskScheduler(Scheduler):
@@ -281,6 +362,7 @@ class TaskScheduler(Scheduler):
         self.task_keywords = {"loop": self, "name": UNNAMED} if LAZY_NAMES else self.loop_keyword
         # SAFETY: the module holds the class.
         self.step_type = cython.cast(cython.pointer(PyTypeObject), Stepper)
+        self.stepper = stepper
 
     def __dealloc__(self):
         self.unlink_all()
@@ -301,10 +383,10 @@ class TaskScheduler(Scheduler):
             TypeError: when ``callback`` is not callable.
         """
         self.check()
-        if Py_TYPE(callback) == self.step_type and len(args) == 1:
-            # A future that is done wakes its task. asyncio ignores what this returns.
-            # SAFETY: push() takes a reference of its own.
-            self.ring.push(callback, cython.cast(cython.pointer(PyObject), args[0]))
+        if Py_TYPE(callback) == wakeup_type and len(args) == 1:
+            wakeup: Wakeup = callback
+            wakeup.resume_by(args[0])
+            self.wake(wakeup.task)
             return None
         if self.is_spawning and is_step_wrapper(callback):
             # asyncio.Task.__init__ schedules its own first step; ours is scheduled instead.
@@ -314,6 +396,18 @@ class TaskScheduler(Scheduler):
             return None
         return self.soon(callback, args, context)
 
+    def wake(self, task):
+        """Make the next step of ``task`` ready."""
+        # SAFETY: push() takes a reference of its own.
+        return self.ring.push(stepper, cython.cast(cython.pointer(PyObject), task))
+
+    def _run(self, thread_id):
+        # The futures of asyncio hand their callbacks to call_soon. Where a program has put its own in its place, a task
+        # will not do for a callback: it cannot be called.
+        own: dict = getattr(self, "__dict__", {})
+        self.hands_tasks = type(self).call_soon is CALL_SOON and "call_soon" not in own
+        Scheduler._run(self, thread_id)
+
     def enter(self, task):
         """Make ``task`` (or None) asyncio's current task."""
         if self.current is not task:
@@ -321,7 +415,7 @@ class TaskScheduler(Scheduler):
             self.is_in_task = task is not None
             if CURRENT_TASKS is None:
                 try:
-                    SWAP_CURRENT_TASK(self, task)
+                    weft_call2(SWAP_CURRENT_TASK, self, task)
                 except RuntimeError:
                     if task is not None:
                         raise
@@ -335,36 +429,39 @@ class TaskScheduler(Scheduler):
     def before_callback(self):
         return self.enter(None)
 
-    def link(self, stepper):
-        """Take ``stepper`` into the registry, which keeps it, and so its task, alive."""
-        # SAFETY: the registry owns one reference to each stepper in it, taken here and dropped in unlink(); the
-        # pointers between them, and from them to the loop, are borrowed and never outlive the membership.
-        node: cython.pointer(PyObject) = cython.cast(cython.pointer(PyObject), stepper)
+    def link(self, task, state):
+        """Take ``task`` into the registry, which keeps it alive."""
+        # SAFETY: the registry owns one reference to each task in it, taken here and dropped in unlink(); the pointers
+        # between them, and from them to the loop, are borrowed and never outlive the membership.
+        node: cython.pointer(PyObject) = cython.cast(cython.pointer(PyObject), task)
         Py_INCREF(node)
-        stepper.loop = cython.cast(cython.pointer(PyObject), self)
-        stepper.previous = cython.NULL
-        stepper.next = self.first
+        state.loop = cython.cast(cython.pointer(PyObject), self)
+        state.previous = cython.NULL
+        state.next = self.first
         if self.first != cython.NULL:
-            cython.cast(Stepper, self.first).previous = node
+            weft_state_of(self.first).previous = node
         self.first = node
         return 0
 
-    def unlink(self, stepper):
-        """The task has ended, or the loop closes: let go of the stepper, and let it go of all that it holds."""
-        if stepper.loop == cython.NULL:
+    def unlink(self, task):
+        """The coroutine has ended, or the loop closes: let go of the task, and let it go of all that it holds."""
+        # SAFETY: the caller holds the task; neighbours are members, whom the registry keeps alive.
+        node: cython.pointer(PyObject) = cython.cast(cython.pointer(PyObject), task)
+        state: cython.pointer(StepState) = weft_state_of(node)
+        if state.loop == cython.NULL:
             return 0
-        # SAFETY: neighbours are members, whom the registry keeps alive.
-        if stepper.previous != cython.NULL:
-            cython.cast(Stepper, stepper.previous).next = stepper.next
+        if state.previous != cython.NULL:
+            weft_state_of(state.previous).next = state.next
         else:
-            self.first = stepper.next
-        if stepper.next != cython.NULL:
-            cython.cast(Stepper, stepper.next).previous = stepper.previous
-        stepper.next = stepper.previous = stepper.loop = cython.NULL
-        stepper.must_cancel = False
-        stepper.coroutine = stepper.task = stepper.held = stepper.context = None
-        # SAFETY: the registry's reference; the caller holds one of its own.
-        Py_DECREF(cython.cast(cython.pointer(PyObject), stepper))
+            self.first = state.next
+        if state.next != cython.NULL:
+            weft_state_of(state.next).previous = state.previous
+        state.next = state.previous = state.loop = cython.NULL
+        state.must_cancel = False
+        weft_hold(cython.address(state.coroutine), cython.NULL)
+        weft_hold(cython.address(state.held), cython.NULL)
+        weft_hold(cython.address(state.context), cython.NULL)
+        Py_DECREF(node)  # SAFETY: the registry's reference
         return 0
 
     def _drop_scheduled(self) -> None:
@@ -374,31 +471,70 @@ class TaskScheduler(Scheduler):
     def unlink_all(self):
         while self.first != cython.NULL:
             # SAFETY: the registry owns a reference to what it points to.
-            self.unlink(cython.cast(Stepper, self.first))
+            self.unlink(cython.cast(object, self.first))
         return 0
 
     def traverse_members(self, visit, data):
-        """Show the garbage collector what the steppers refer to."""
+        """Show the garbage collector the tasks of the registry."""
         seen: cython.int = 0
         node: cython.pointer(PyObject) = self.first
         while seen == 0 and node != cython.NULL:
-            # SAFETY: the registry owns the stepper, and each visit only looks at a pointer that the stepper owns.
-            stepper: Stepper = cython.cast(Stepper, node)
-            seen = visit(cython.cast(cython.pointer(PyObject), stepper.task), data)
-            seen = seen or visit(cython.cast(cython.pointer(PyObject), stepper.coroutine), data)
-            seen = seen or visit(cython.cast(cython.pointer(PyObject), stepper.context), data)
-            seen = seen or visit(cython.cast(cython.pointer(PyObject), stepper.held), data)
-            node = stepper.next
+            seen = visit(node, data)
+            node = weft_state_of(node).next
         return seen
+
+
+# SAFETY: the module that defines the class holds it.
+wakeup_type = cython.declare(cython.pointer(PyTypeObject), cython.cast(cython.pointer(PyTypeObject), Wakeup))
+task_type = cython.declare(cython.pointer(PyTypeObject), cython.NULL)
+
+
+TASK_BASE = cython.declare(object, weft_make_task_base(StockTask))
+
+
+def task_base():
+    """The type that ``weft.Task`` derives from: an ``asyncio.Task`` with room for our state."""
+    return TASK_BASE
+
+
+def register_task_type(cls):
+    """Learn of the class ``weft.Task``, which is defined above this module."""
+    global task_type
+    # SAFETY: the module that defines the class holds it.
+    task_type = cython.cast(cython.pointer(PyTypeObject), cls)
+    futures_register(cls)
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def wake_awaiting(loop: object, task: object, future: object) -> cython.int:
+    """``loop.call_soon(task, future)``: 1 when a future that is done has so woken the task which waited for it."""
+    if Py_TYPE(task) != task_type:
+        return 0
+    # SAFETY: its type was looked at; pointers are only compared.
+    state: cython.pointer(StepState) = weft_state_of(cython.cast(cython.pointer(PyObject), task))
+    if state.held != cython.cast(cython.pointer(PyObject), future) or state.coroutine == cython.NULL:
+        return 0
+    if state.loop != cython.cast(cython.pointer(PyObject), loop):
+        return 0
+    # SAFETY: it is the loop in whose registry the task is.
+    scheduler: TaskScheduler = cython.cast(TaskScheduler, loop)
+    scheduler.check()
+    scheduler.wake(task)
+    return 1
+
+
+# The method as programs see it: the common case first, without what an ordinary call needs.
+CALL_SOON = cython.declare(object, TaskScheduler.call_soon)
+weft_install_call_soon(CALL_SOON, wake_awaiting)
 
 
 @cython.cfunc
 @cython.exceptval(check=False)
 def traverse(self: cython.pointer(PyObject), visit: visitproc, data: cython.p_void) -> cython.int:
-    """What the garbage collector sees of a loop: ring, timers, driver and steppers hold references in C.
+    """What the garbage collector sees of a loop: ring, timers, driver and registry hold references in C.
 
-    Steppers are not tracked themselves, which halves what the collector has to look at for a task: the loop that they
-    belong to answers for them. A loop that is dropped without ``close()``, tasks and all, is so found and finalised.
+    A loop that is dropped without ``close()``, tasks and all, is so found and finalised.
     """
     seen: cython.int = cython_traverse(self, visit, data)
     # SAFETY: the collector holds the loop; the temporary reference does not disturb it, as it counts in a copy.
@@ -420,8 +556,3 @@ def traverse(self: cython.pointer(PyObject), visit: visitproc, data: cython.p_vo
 cython_traverse = cython.declare(traverseproc, weft_get_traverse(TaskScheduler))
 weft_set_traverse(TaskScheduler, traverse)
 
-
-def new_stepper():
-    stepper: Stepper = Stepper.__new__(Stepper)
-    PyObject_GC_UnTrack(cython.cast(cython.p_void, stepper))  # SAFETY: see traverse(); deallocation may untrack twice
-    return stepper

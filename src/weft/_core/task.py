@@ -1,8 +1,8 @@
 """``weft.Task`` and what makes tasks and futures on a loop.
 
 The class is a real subclass of ``asyncio.Task``, whose constructor, registry, names, results and callbacks it keeps; it
-replaces what has to do with stepping and cancelling, which its stepper does. Invariant: ``_stepper`` is set before
-anything else sees the task. The mixin ``Tasks`` is part of the event loop.
+replaces what has to do with stepping and cancelling, whose state is a part of the task. Invariant: that state is filled
+before anything else sees the task. The mixin ``Tasks`` is part of the event loop.
 """
 
 import _asyncio
@@ -11,16 +11,23 @@ import enum
 
 import cython
 from cython.cimports.libc.stdint import uint64_t
-from cython.cimports.weft._core.futures import register_task_type
-from cython.cimports.weft._core.stepper import Stepper, TaskScheduler, new_stepper
+from cython.cimports.weft._core.stepper import (
+    TaskScheduler,
+    StepState,
+    register_task_type,
+    state_of,
+    state_to_fill,
+    task_base,
+    weft_hold,
+)
+from cython.cimports.weft._core.stepper import start as start_stepping
+from cython.cimports.weft._core.stepper import start_eagerly as start_stepping_eagerly
 from cython.cimports.weft._core.sys.python import (
     Py_EnterRecursiveCall,
     Py_LeaveRecursiveCall,
     PyObject,
     weft_init,
     weft_new,
-    weft_slot,
-    weft_slot_offset,
 )
 
 from weft import versions
@@ -47,7 +54,7 @@ class TaskState(enum.Enum):
     CANCELLED = "cancelled"
 
 
-class Task(asyncio.Task):
+class Task(task_base()):
     """A coroutine and its state, carried by a weft loop; everywhere an :class:`asyncio.Task`.
 
     Made by :func:`asyncio.create_task`, ``loop.create_task`` and their like on a weft loop. The loop holds the task
@@ -64,7 +71,7 @@ class Task(asyncio.Task):
         TypeError: when ``coro`` is not a coroutine, or ``loop`` not a weft loop.
     """
 
-    __slots__ = ("_stepper",)
+    __slots__ = ()
 
     def __init__(self, coro, *, loop=None, name=None, context=None, eager_start=False):
         if loop is None:
@@ -78,18 +85,20 @@ class Task(asyncio.Task):
         """The :class:`TaskState`: ``PENDING``, ``RUNNING``, ``DONE`` or ``CANCELLED``."""
         if self.done():
             return TaskState.CANCELLED if self.cancelled() else TaskState.DONE
-        stepper: Stepper = stepper_of(self)
-        return TaskState.RUNNING if stepper.is_running else TaskState.PENDING
+        state: cython.pointer(StepState) = state_of(self)
+        return TaskState.RUNNING if state.is_running else TaskState.PENDING
 
     @property
     def _must_cancel(self):
-        stepper: Stepper = stepper_of(self)
-        return stepper.must_cancel
+        state: cython.pointer(StepState) = state_of(self)
+        return bool(state.must_cancel)
 
     @property
     def _fut_waiter(self):
-        stepper: Stepper = stepper_of(self)
-        return None if stepper.coroutine is None else stepper.held
+        state: cython.pointer(StepState) = state_of(self)
+        if state.coroutine == cython.NULL or state.held == cython.NULL:
+            return None
+        return cython.cast(object, state.held)  # SAFETY: the state owns it; the cast takes a reference
 
     def cancel(self, msg=None):
         """Ask the task to end: CancelledError is thrown into its coroutine; see :meth:`asyncio.Task.cancel`.
@@ -100,57 +109,58 @@ class Task(asyncio.Task):
         if self.done():
             self._log_traceback = False  # whoever cancels has given the result up
             return False
-        stepper: Stepper = stepper_of(self)
-        if stepper.loop != cython.NULL:
+        state: cython.pointer(StepState) = state_of(self)
+        if state.loop != cython.NULL:
             # First of all: half a cancellation would leave the task asleep for ever.
-            # SAFETY: this stepper is in the registry of that loop, so the loop is alive.
-            cython.cast(TaskScheduler, stepper.loop).check_thread()
-        stepper.cancel_requests += 1
-        if stepper.held is not None:
+            # SAFETY: this task is in the registry of that loop, so the loop is alive.
+            cython.cast(TaskScheduler, state.loop).check_thread()
+        state.cancel_requests += 1
+        if state.held != cython.NULL:
+            awaited: object = cython.cast(object, state.held)  # SAFETY: as above
             # A chain of tasks is as long as the user made it, and may be a ring.
             Py_EnterRecursiveCall(" while cancelling a task")
             try:
-                if stepper.held.cancel(msg=msg):
-                    # The future's callback, the stepper, brings the cancellation into the coroutine.
+                if awaited.cancel(msg=msg):
+                    # The future's callback brings the cancellation into the coroutine.
                     return True
             finally:
                 Py_LeaveRecursiveCall()
-        stepper.must_cancel = True
+        state.must_cancel = True
         self._cancel_message = msg
         return True
 
     def get_name(self):
         """The name: what it was given, or ``Task-N``."""
-        stepper: Stepper = stepper_of(self)
-        if stepper.number:
-            STOCK_SET_NAME(self, f"Task-{stepper.number}")
-            stepper.number = 0
+        state: cython.pointer(StepState) = state_of(self)
+        if state.number:
+            STOCK_SET_NAME(self, f"Task-{state.number}")
+            state.number = 0
         return STOCK_GET_NAME(self)
 
     def set_name(self, value):
         """Give the task another name."""
-        stepper: Stepper = stepper_of(self)
-        stepper.number = 0
+        state: cython.pointer(StepState) = state_of(self)
+        state.number = 0
         STOCK_SET_NAME(self, value)
 
     def get_coro(self):
         """The coroutine; None for a task that ended in its eager first step, as in asyncio."""
-        stepper: Stepper = stepper_of(self)
-        return None if stepper.ended_eagerly else STOCK_GET_CORO(self)
+        state: cython.pointer(StepState) = state_of(self)
+        return None if state.ended_eagerly else STOCK_GET_CORO(self)
 
     def cancelling(self):
         """How many calls of :meth:`cancel` have not been taken back by :meth:`uncancel`."""
-        stepper: Stepper = stepper_of(self)
-        return stepper.cancel_requests
+        state: cython.pointer(StepState) = state_of(self)
+        return state.cancel_requests
 
     def uncancel(self):
         """Take one request to cancel back; returns how many are left."""
-        stepper: Stepper = stepper_of(self)
-        if stepper.cancel_requests > 0:
-            stepper.cancel_requests -= 1
-            if UNCANCEL_TAKES_BACK and stepper.cancel_requests == 0:
-                stepper.must_cancel = False
-        return stepper.cancel_requests
+        state: cython.pointer(StepState) = state_of(self)
+        if state.cancel_requests > 0:
+            state.cancel_requests -= 1
+            if UNCANCEL_TAKES_BACK and state.cancel_requests == 0:
+                state.must_cancel = False
+        return state.cancel_requests
 
     # The CancelledError that ended the task keeps its traceback for the first who asks, as in asyncio; result(),
     # exception() and `await` do so too: sys/weft_task.h.
@@ -160,26 +170,16 @@ class Task(asyncio.Task):
 
 
 @cython.cfunc
-def stepper_of(task: object) -> Stepper:
-    # SAFETY: Task.__new__ leaves the slot NULL and start() fills it before anybody sees the task; a task that was made
-    # by __new__ alone is refused here.
-    stepper: cython.pointer(PyObject) = weft_slot(task, stepper_offset)[0]
-    if stepper == cython.NULL:
-        raise RuntimeError(f"{type(task).__name__}.__init__() was not called")
-    return cython.cast(Stepper, stepper)
-
-
-@cython.cfunc
 def take_kept(task: object) -> object:
     """The CancelledError that ended the task, which it keeps for the first who asks; or None."""
-    stepper: Stepper = stepper_of(task)
-    if stepper.coroutine is not None:
+    state: cython.pointer(StepState) = state_of(task)
+    if state.coroutine != cython.NULL or state.held == cython.NULL:
         return None
-    error, stepper.held = stepper.held, None
+    error: object = cython.cast(object, state.held)  # SAFETY: the state owns it; the cast takes a reference
+    weft_hold(cython.address(state.held), cython.NULL)
     return error
 
 
-stepper_offset = cython.declare(cython.Py_ssize_t, weft_slot_offset(Task.__dict__["_stepper"]))
 weft_install_outcome(Task, StockTask, take_kept)
 register_task_type(Task)
 
@@ -198,17 +198,16 @@ def start(
 ) -> cython.int:
     """Let asyncio make the task, without the step that it would schedule, and start the stepper in its place."""
     loop.check()
-    stepper: Stepper = new_stepper()
+    state: cython.pointer(StepState) = state_to_fill(task)
     keywords: dict = loop.task_keywords
     if LAZY_NAMES and name is None:
-        stepper.number = next_number()
+        state.number = next_number()
     if name is not None or context is not None:
         keywords = dict(keywords)
         if name is not None:
             keywords["name"] = name
         if context is not None:
             keywords["context"] = context
-    task._stepper = stepper
     # A destructor or a name's __str__ may make another task before this one is made: each keeps its own account.
     outer_spawning: cython.bint = loop.is_spawning
     outer_context: object = loop.spawn_context
@@ -220,9 +219,9 @@ def start(
         loop.is_spawning = outer_spawning
         loop.spawn_context = outer_context
     if eagerly and loop.thread_id != 0:
-        stepper.start_eagerly(loop, task, coro, context)
+        start_stepping_eagerly(loop, task, coro, context)
     else:
-        stepper.start(loop, task, coro, context)
+        start_stepping(loop, task, coro, context)
     return 0
 
 

@@ -3,6 +3,9 @@ from libc.stdint cimport int64_t, uint64_t
 from weft._core.handle cimport Handle
 from weft._core.sys.python cimport PyObject, visitproc
 
+cdef extern from "weft_pool.h":
+    void weft_pool_type(object type)
+
 ctypedef struct Slot:
     int64_t when
     uint64_t sequence
@@ -24,6 +27,7 @@ cdef class TimerHeap:
     cdef uint64_t sequence
 
     cdef int grow(self) except -1
+    cdef void shrink(self) noexcept
     cdef int push(self, int64_t when, TimerHandle handle) except -1
     cdef TimerHandle pop(self)
     cdef int64_t next_when(self) noexcept

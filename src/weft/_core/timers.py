@@ -14,6 +14,7 @@ from cython.cimports.weft._core.handle import Handle, fill
 from cython.cimports.weft._core.sys.python import Py_DECREF, Py_INCREF, PyObject
 
 FIRST_CAPACITY = cython.declare(cython.Py_ssize_t, 64)
+SPARE = cython.declare(cython.Py_ssize_t, 4096)  # slots: 96 KiB are not worth giving back
 # asyncio: 100 timers and half of them cancelled.
 COMPACT_FROM = cython.declare(cython.Py_ssize_t, 100)
 
@@ -64,6 +65,9 @@ class TimerHandle(Handle):
         return f"when={self.scheduled}"
 
 
+weft_pool_type(TimerHandle)
+
+
 class TimerHeap:
     def __dealloc__(self) -> None:
         if self.slots != cython.NULL:
@@ -83,6 +87,16 @@ class TimerHeap:
         self.slots = slots
         self.capacity = capacity
         return 0
+
+    def shrink(self):
+        """Give half of the slots back where few are in use."""
+        if self.capacity > SPARE and self.count * 8 < self.capacity:
+            slots: cython.pointer(Slot) = cython.cast(
+                cython.pointer(Slot), realloc(self.slots, (self.capacity >> 1) * cython.sizeof(Slot))
+            )
+            if slots != cython.NULL:  # else nothing is lost by keeping them
+                self.slots = slots
+                self.capacity >>= 1
 
     def push(self, when, handle):
         if self.count == self.capacity:
@@ -114,6 +128,7 @@ class TimerHeap:
         handle.heap = None
         if handle.is_cancelled:
             self.cancelled -= 1
+        self.shrink()
         return handle
 
     def on_cancel(self, handle):
@@ -154,6 +169,7 @@ class TimerHeap:
                 kept += 1
         self.count = kept
         self.cancelled = 0
+        self.shrink()
         for i in range(kept // 2 - 1, -1, -1):
             self.sift_down(i)
         for i in range(gone):

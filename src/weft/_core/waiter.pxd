@@ -1,5 +1,4 @@
 cimport cython
-from weft._core.handle cimport Runnable
 
 cdef enum WaiterState:
     WAITING, WOKEN, GIVEN_UP
@@ -8,8 +7,8 @@ cdef enum WaiterState:
 @cython.freelist(256)
 cdef class Waiter:
     cdef object loop
-    cdef Runnable waker  # the stepper that is parked here
-    cdef list callbacks  # of those that are no steppers: (callback, context)
+    cdef object waker  # the task that is parked here
+    cdef list callbacks  # of those that are no tasks of ours: (callback, context)
     cdef object message
     cdef WaiterState state
     cdef bint is_blocking

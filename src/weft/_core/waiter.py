@@ -39,10 +39,11 @@ class Waiter:
         callbacks: object = self.callbacks
         if waker is not None:
             self.waker = None
-            # SAFETY: only steppers park here, and they do on waiters of their own loop, which is a Scheduler.
+            # SAFETY: only our tasks park here, and they do on waiters of their own loop, which is a Scheduler.
             loop: Scheduler = cython.cast(Scheduler, self.loop)
             loop.check()
-            loop.ring.push(waker, cython.cast(cython.pointer(PyObject), self))  # SAFETY: push() takes a reference
+            # SAFETY: push() takes a reference of its own.
+            loop.ring.push(loop.stepper, cython.cast(cython.pointer(PyObject), waker))
         if callbacks is not None:
             self.callbacks = None
             for callback, context in callbacks:

@@ -43,6 +43,8 @@ cdef extern from "weft_sys.h":
     ctypedef int (*traverseproc)(PyObject*, visitproc, void*) noexcept
     traverseproc weft_get_traverse(object type)
     void weft_set_traverse(object type, traverseproc function)
+    double weft_as_double(object number) except? -1
+    int weft_call2(object function, object a, object b) except -1
     PyObject* weft_call0(object method, object self)
     PyObject* weft_call_method0(object self, object name)
     int weft_add_done_callback(object method, object future, object callback, object context, object kwnames) except -1

@@ -195,6 +195,27 @@ static inline PyObject *weft_call0(PyObject *method, PyObject *self) {
     return PyObject_Vectorcall(method, stack, 1, NULL);
 }
 
+/* function(a, b), whose result says nothing; straight to the C function where it is a built-in one of the common kind,
+ * which is what the hooks of asyncio's C module are. */
+static inline int weft_call2(PyObject *function, PyObject *a, PyObject *b) {
+    typedef PyObject *(*fast_function)(PyObject *, PyObject *const *, Py_ssize_t, PyObject *);
+    PyObject *stack[2] = {a, b}, *result;
+    if (PyCFunction_CheckExact(function) && PyCFunction_GET_FLAGS(function) == (METH_FASTCALL | METH_KEYWORDS)) {
+        fast_function direct = (fast_function)(void (*)(void))PyCFunction_GET_FUNCTION(function);
+        result = direct(PyCFunction_GET_SELF(function), stack, 2, NULL);
+    } else {
+        result = PyObject_Vectorcall(function, stack, 2, NULL);
+    }
+    if (result == NULL) return -1;
+    Py_DECREF(result);
+    return 0;
+}
+
+/* PyFloat_AsDouble(), which makes a float of an int first. -1 may be an error. */
+static inline double weft_as_double(PyObject *number) {
+    return PyLong_CheckExact(number) ? PyLong_AsDouble(number) : PyFloat_AsDouble(number);
+}
+
 /* type(*args, **keywords) in its two halves, without the detour over type.__call__: the slots are public. */
 static inline PyObject *weft_new(PyObject *type, PyObject *no_args) {
     return ((PyTypeObject *)type)->tp_new((PyTypeObject *)type, no_args, NULL);

@@ -1,0 +1,107 @@
+/* What weft keeps of a task, and the type whose instances have room for it.
+ *
+ * An asyncio.Task is a C structure whose layout is private. PyType_FromSpecWithBases() may derive a type from it that is
+ * larger, and what comes after the base's own size is ours. Included by stepper.pxd alone; weft_make_task_base() is
+ * called once, at import, before there are instances.
+ */
+#ifndef WEFT_STATE_H
+#define WEFT_STATE_H
+
+#include <Python.h>
+#include <stdint.h>
+
+/* All zero in a task that was only allocated. `loop` and the neighbours are borrowed, the next three owned. */
+typedef struct {
+    PyObject *loop;
+    PyObject *next, *previous;
+    PyObject *coroutine, *context, *held;
+    uint64_t number;
+    uint32_t cancel_requests;
+    unsigned char must_cancel, is_running, ended_eagerly, is_made;
+} weft_state;
+
+static Py_ssize_t weft_state_offset;
+static PyTypeObject *weft_stock_task, *weft_task_base;
+
+/* Only for instances of the type below. */
+static inline weft_state *weft_state_of(PyObject *task) {
+    return (weft_state *)((char *)task + weft_state_offset);
+}
+
+/* Whether weft_state_of() may be asked: a method can be called with any object. */
+static inline int weft_has_state(PyObject *object) {
+    return PyObject_TypeCheck(object, weft_task_base);
+}
+
+/* Have an owned place refer to `value`, or to nothing (NULL). What was there may run any code as it goes. */
+static inline void weft_hold(PyObject **place, PyObject *value) {
+    PyObject *before = *place;
+    Py_XINCREF(value);
+    *place = value;
+    Py_XDECREF(before);
+}
+
+static int weft_task_traverse(PyObject *self, visitproc visit, void *arg) {
+    weft_state *state = weft_state_of(self);
+    Py_VISIT(state->coroutine);
+    Py_VISIT(state->context);
+    Py_VISIT(state->held);
+    return weft_stock_task->tp_traverse(self, visit, arg); /* the type of `self` among others */
+}
+
+static int weft_task_clear(PyObject *self) {
+    weft_state *state = weft_state_of(self);
+    Py_CLEAR(state->coroutine);
+    Py_CLEAR(state->context);
+    Py_CLEAR(state->held);
+    return weft_stock_task->tp_clear(self);
+}
+
+static void weft_task_dealloc(PyObject *self) {
+    /* First, while the task is whole; the base's own call for it finds it done. */
+    if (PyObject_CallFinalizerFromDealloc(self) < 0) return;
+    PyObject_GC_UnTrack(self);
+    weft_state *state = weft_state_of(self);
+    Py_CLEAR(state->coroutine);
+    Py_CLEAR(state->context);
+    Py_CLEAR(state->held);
+    weft_stock_task->tp_dealloc(self);
+}
+
+/* A waiting task stands as itself among the callbacks of a future, whose repr() takes the name from here: asyncio's. */
+static PyObject *weft_task_callback_name(PyObject *Py_UNUSED(self), void *Py_UNUSED(closure)) {
+    return PyUnicode_FromString("Task.task_wakeup");
+}
+
+static PyGetSetDef weft_task_getset[] = {
+    {"__qualname__", weft_task_callback_name, NULL, "How asyncio words the callback of a waiting task.", NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyType_Slot weft_task_slots[] = {
+    {Py_tp_traverse, weft_task_traverse},
+    {Py_tp_clear, weft_task_clear},
+    {Py_tp_dealloc, weft_task_dealloc},
+    {Py_tp_getset, weft_task_getset},
+    {0, NULL},
+};
+
+/* A new reference to the type, or NULL with an exception set. */
+static inline PyObject *weft_make_task_base(PyObject *stock) {
+    weft_stock_task = (PyTypeObject *)stock;
+    weft_state_offset = weft_stock_task->tp_basicsize;
+    PyType_Spec spec = {
+        .name = "weft._core.stepper.SteppedTask",
+        .basicsize = (int)(weft_state_offset + (Py_ssize_t)sizeof(weft_state)),
+        .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
+        .slots = weft_task_slots,
+    };
+    PyObject *bases = PyTuple_Pack(1, stock);
+    if (bases == NULL) return NULL;
+    PyObject *type = PyType_FromSpecWithBases(&spec, bases);
+    Py_DECREF(bases);
+    weft_task_base = (PyTypeObject *)type;
+    return type;
+}
+
+#endif
