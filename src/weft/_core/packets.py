@@ -88,9 +88,7 @@ class Inbox:
         """Who has sent it, as ``socket.recvfrom`` says it."""
         i: cython.int = self.next
         self.next += 1
-        return weft_peer_address(
-            self.peers, cython.address(self.names[i]), self.headers[i].msg_hdr.msg_namelen
-        )
+        return weft_peer_address(self.peers, cython.address(self.names[i]), self.headers[i].msg_hdr.msg_namelen)
 
     def take_rest(self):
         """All that has not been delivered, as pairs of data and address."""
