@@ -1,7 +1,7 @@
 """The C programs that load a server, or are the floor it is compared with; compiled on demand into ``build/bench``.
 
-The invariant: a program is rebuilt when its source, or a header, is newer, and a half-written one is never run (it is compiled
-beside and then renamed). Called by the cases that need a load.
+The invariant: a program is rebuilt when its source, or a header, is newer, and a half-written one is never run (it is
+compiled beside and then renamed). Called by the cases that need a load.
 """
 
 from __future__ import annotations

@@ -28,13 +28,13 @@ struct server_cpu {
 
 static uint64_t histogram[BUCKETS];
 
-static void fail(const char *what)
+static inline void fail(const char *what)
 {
     fprintf(stderr, PROGRAM ": %s: %s\n", what, errno ? strerror(errno) : "protocol error");
     exit(1);
 }
 
-static uint64_t clock_ns(clockid_t clock)
+static inline uint64_t clock_ns(clockid_t clock)
 {
     struct timespec now;
     if (clock_gettime(clock, &now) != 0)
@@ -43,7 +43,7 @@ static uint64_t clock_ns(clockid_t clock)
 }
 
 /* Log-linear buckets, as in HdrHistogram: exact below 64 ns, then 64 per power of two. */
-static unsigned bucket_of(uint64_t ns)
+static inline unsigned bucket_of(uint64_t ns)
 {
     unsigned shift;
     if (ns < (1u << SUB_BITS))
@@ -52,7 +52,7 @@ static unsigned bucket_of(uint64_t ns)
     return ((shift + 1) << SUB_BITS) + (unsigned)((ns >> shift) & ((1u << SUB_BITS) - 1));
 }
 
-static double bucket_middle(unsigned bucket)
+static inline double bucket_middle(unsigned bucket)
 {
     unsigned shift = bucket >> SUB_BITS;
     if (shift == 0)
@@ -60,7 +60,7 @@ static double bucket_middle(unsigned bucket)
     return ((double)((1u << SUB_BITS) + (bucket & ((1u << SUB_BITS) - 1))) + 0.5) * (double)(1ull << (shift - 1));
 }
 
-static double quantile_us(double share, uint64_t count)
+static inline double quantile_us(double share, uint64_t count)
 {
     uint64_t seen = 0, wanted = (uint64_t)(share * (double)count);
     for (unsigned bucket = 0; bucket < BUCKETS; bucket++) {
@@ -72,7 +72,7 @@ static double quantile_us(double share, uint64_t count)
 }
 
 /* The process clock is exact but one number; /proc/PID/stat says how it splits (proc_pid_stat(5), fields 14, 15). */
-static struct server_cpu server_cpu(pid_t pid)
+static inline struct server_cpu server_cpu(pid_t pid)
 {
     struct server_cpu cpu = {0, 0, 0};
     char path[64], text[1024], *rest;
@@ -125,7 +125,7 @@ static inline void take_files(void)
     }
 }
 
-static void report(pid_t pid, uint64_t messages, uint64_t elapsed, uint64_t own_ns,
+static inline void report(pid_t pid, uint64_t messages, uint64_t elapsed, uint64_t own_ns,
                    struct server_cpu before, struct server_cpu after)
 {
     double count = messages ? (double)messages : 1;
