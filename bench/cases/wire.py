@@ -171,8 +171,8 @@ def register_bulk(way: str, title: str, how: str, field: Field, *, quick: bool =
         Case(
             f"wire.bulk-{way}",
             title,
-            f"1 GiB over one connection, once. {how} The client, and the floor, is a C program that blocks, with 256 KiB "
-            "per call.",
+            f"1 GiB over one connection, once. {how} The client, and the floor, is a C program that blocks, with "
+            "256 KiB per call.",
             field.with_floors(FLOOR),
             BULK_METRICS,
             lambda contender, seconds: bulk(contender, way, seconds),

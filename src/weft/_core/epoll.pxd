@@ -12,6 +12,7 @@ cdef class EpollDriver(EpollTable):
     cdef epoll_event* events
     cdef int found
     cdef char* buffer
+    cdef char* joined
     cdef Inbox inbox
     cdef bytearray datagram_buffer
     cdef SinkList flushing

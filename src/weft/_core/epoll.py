@@ -59,6 +59,8 @@ DATAGRAM_SIZE = cython.declare(cython.Py_ssize_t, 256 * 1024)
 DATAGRAMS_PER_EVENT = cython.declare(cython.int, 32)
 # Linux takes 1,024 parts (UIO_MAXIOV); past 64 the call is no longer what costs.
 PARTS_PER_SEND = cython.declare(cython.int, 64)
+# Up to here (bytes) a copy in the cache costs less than what the kernel does to read a list of parts.
+JOIN_SIZE = cython.declare(cython.Py_ssize_t, 8 * 1024)
 WAITING = cython.declare(tuple, (BlockingIOError, InterruptedError))
 # What answers to one batch of events may wait to be sent, in sinks: held back for all of 256 events, answers of 16 KiB
 # outgrow the cache and glibc's M_TRIM_THRESHOLD, which then gives the memory back after each turn (measured: one page
@@ -76,7 +78,8 @@ class EpollDriver:
         self.wake_fd = -1
         self.events = cython.cast(cython.pointer(epoll_event), malloc(EVENTS_PER_WAIT * cython.sizeof(epoll_event)))
         self.buffer = cython.cast(cython.p_char, malloc(RECEIVE_SIZE))
-        if self.events == cython.NULL or self.buffer == cython.NULL:
+        self.joined = cython.cast(cython.p_char, malloc(JOIN_SIZE))
+        if self.events == cython.NULL or self.buffer == cython.NULL or self.joined == cython.NULL:
             raise MemoryError("no memory for an event loop's buffers")
 
     def __init__(self):
@@ -88,6 +91,7 @@ class EpollDriver:
         self.close_own()
         free(self.events)
         free(self.buffer)
+        free(self.joined)
 
     def open(self):
         self.epoll_fd = weft_epoll_new()
@@ -405,7 +409,14 @@ class EpollDriver:
         offered: cython.Py_ssize_t
         sent: cython.Py_ssize_t
         while sink.queue.size > 0:
-            parts: cython.int = sink.queue.gather(vector, PARTS_PER_SEND)
+            parts: cython.int
+            if sink.queue.count > 1 and sink.queue.size <= JOIN_SIZE:
+                sink.queue.copy(self.joined)
+                vector[0].iov_base = self.joined
+                vector[0].iov_len = sink.queue.size
+                parts = 1
+            else:
+                parts = sink.queue.gather(vector, PARTS_PER_SEND)
             if sink.outgoing == OUT_SOCKET:
                 sent = weft_sendv(sink.fd, vector, parts)
             else:
