@@ -73,17 +73,17 @@ def counts_of(case: str, contender: str, count: int) -> Counter[str]:
             worker = [sys.executable, "-m", "bench.instructions", case, contender, "--body", str(count)]
             subprocess.run([*valgrind, *worker], cwd=ROOT, check=True)
         else:
-            function, load = SERVED[case]
-            load_server([*valgrind, *python_server(contender, function)], load, count)
+            function, generator, load = SERVED[case]
+            load_server([*valgrind, *python_server(contender, function)], generator, load, count)
         annotate = ["callgrind_annotate", "--auto=no", "--threshold=100", str(out)]
         return parse(subprocess.run(annotate, capture_output=True, text=True, check=True).stdout)
 
 
-def load_server(command: list[str], load: list[str], count: int) -> None:
+def load_server(command: list[str], generator: str, load: list[str], count: int) -> None:
     """Start a server under valgrind, have it answer ``count`` messages, and end it so that valgrind writes."""
     with serving(command) as server:
         words = ["--port", str(server.address["port"]), "--warmup-ms", "1", "--duration-ms", "600000"]
-        subprocess.run([program("echo_load"), *words, *load, "--messages", str(count)], check=True, capture_output=True)
+        subprocess.run([program(generator), *words, *load, "--messages", str(count)], check=True, capture_output=True)
         server.process.terminate()
         server.process.wait()
 

@@ -25,7 +25,8 @@ FLOOR = Contender("C epoll")
 
 Address = dict[str, Any]
 
-SERVED: dict[str, tuple[str, list[str]]] = {}  # case name to server function and load, for ``bench.instructions``
+# Case name to server function, load generator and its options; for ``bench.instructions``.
+SERVED: dict[str, tuple[str, str, list[str]]] = {}
 
 _kept: list[object] = []  # servers and tasks of the serving process, which only a signal ends
 
@@ -152,19 +153,22 @@ SIZES = {64: "64 B", 1024: "1 KiB", 16384: "16 KiB"}
 
 def echo(command: list[str], size: int, connections: int, seconds: float) -> Sample:
     """Start the server, load it, and return what the generator counted."""
+    return loaded(command, "echo_load", ["--size", str(size), "--connections", str(connections)], seconds)
+
+
+def loaded(command: list[str], generator: str, words: list[str], seconds: float) -> Sample:
+    """Start a server, load it by a C program of ``bench/load`` for ``seconds``, and return what that counted."""
     server_core, load_core = machine.cores()
     with serving(command, core=server_core) as server:
         options = {
             "--port": server.address["port"],
-            "--connections": connections,
-            "--size": size,
             "--warmup-ms": int(seconds * 250),
             "--duration-ms": int(seconds * 1000),
             "--pid": server.pid,
             "--core": load_core,
         }
-        words = [str(word) for pair in options.items() for word in pair]
-        done = subprocess.run([program("echo_load"), *words], capture_output=True, text=True, check=False)
+        words = [*words, *(str(word) for pair in options.items() for word in pair)]
+        done = subprocess.run([program(generator), *words], capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise RuntimeError(done.stderr.strip())
     counted: Sample = json.loads(done.stdout)
@@ -178,7 +182,7 @@ def register_echo(
     title, words, served = SERVERS[kind]
     name = f"tcp.{kind}-{size}x{connections}"
     function = f"{__name__}:{served.__name__}"
-    SERVED[name] = function, ["--size", str(size), "--connections", str(connections)]
+    SERVED[name] = function, "echo_load", ["--size", str(size), "--connections", str(connections)]
 
     def measure(contender: str, seconds: float) -> Sample:
         if contender == FLOOR.name:

@@ -1,7 +1,7 @@
 """The C programs that load a server, or are the floor it is compared with; compiled on demand into ``build/bench``.
 
-The invariant: a program is rebuilt when its source is newer, and a half-written one is never run (it is compiled
-beside and then renamed). Called by the cases that need a load.
+The invariant: a program is rebuilt when its source, or a header, is newer, and a half-written one is never run (it is
+compiled beside and then renamed). Called by the cases that need a load.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ def program(name: str) -> Path:
     """
     source = SOURCES / f"{name}.c"
     target = ROOT / "build" / "bench" / f"{name}-{sysconfig.get_platform()}"
-    if target.exists() and target.stat().st_mtime >= source.stat().st_mtime:
+    newest = max(path.stat().st_mtime for path in (source, *SOURCES.glob("*.h")))
+    if target.exists() and target.stat().st_mtime >= newest:
         return target
     compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     if compiler is None:

@@ -18,7 +18,7 @@ from tests.core.kit import SCRIPT_LIMIT, SOURCES
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 
-MOVING = ("recv", "recvfrom", "read", "send", "sendto", "sendmsg", "write", "writev")
+MOVING = ("recv", "recvfrom", "recvmmsg", "read", "send", "sendto", "sendmsg", "sendmmsg", "write", "writev")
 
 
 def rules(what: int | str, one_in: int, *calls: str) -> str:

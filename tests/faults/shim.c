@@ -183,6 +183,26 @@ ssize_t sendmsg(int fd, const struct msghdr *message, int flags) {
     return real(fd, &shorter, flags);
 }
 
+/* A batch that is struck ends before the datagram that is: how many went before is told, the error only where none did
+ * (sendmmsg(2), under BUGS). */
+int sendmmsg(int fd, struct mmsghdr *messages, unsigned many, int flags) {
+    REAL(sendmmsg);
+    int what = can_fail(fd) ? strike("sendmmsg") : 0;
+    if (what > 0) {
+        unsigned before = draw(many);
+        if (before == 0) return errno = what, -1;
+        many = before;
+    }
+    return real(fd, messages, many, flags);
+}
+
+int recvmmsg(int fd, struct mmsghdr *messages, unsigned many, int flags, struct timespec *limit) {
+    REAL(recvmmsg);
+    size_t none = 0;
+    STRIKE("recvmmsg", fd, none);
+    return real(fd, messages, many, flags, limit);
+}
+
 int accept4(int fd, struct sockaddr *address, socklen_t *length, int flags) {
     REAL(accept4);
     size_t none = 0;

@@ -270,8 +270,12 @@ async def datagrams() -> None:
     sending, sender = await loop.create_datagram_endpoint(Datagrams, sock=ours)
     receiving, receiver = await loop.create_datagram_endpoint(Datagrams, sock=theirs)
     sent = [b"%d" % number * 100 for number in range(1000)]
-    for data in sent:
+    for data in sent[:500]:
         sending.sendto(data)
+    for number, data in enumerate(sent[500:]):
+        sending.sendto(data)
+        if number % 3:  # one or two in a turn
+            await asyncio.sleep(0)
     while len(receiver.got) + len(sender.errors) < len(sent):
         await asyncio.sleep(0)
     missing = len(sent) - len(receiver.got)

@@ -17,6 +17,7 @@ cdef class WriteQueue:
 
     cdef int push(self, bytes data, Py_ssize_t offset) except -1
     cdef int gather(self, iovec* vector, int most) noexcept
+    cdef void copy(self, char* where) noexcept
     cdef void consume(self, Py_ssize_t sent) noexcept
     cdef void clear(self) noexcept
     cdef int make_room(self) except -1

@@ -8,7 +8,7 @@ whatever could still change (a bytearray, a view) before it is queued: the bytes
 import cython
 from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cython.cimports.libc.stdlib import free, realloc
-from cython.cimports.libc.string import memmove
+from cython.cimports.libc.string import memcpy, memmove
 from cython.cimports.weft._core.sys.python import Py_DECREF, Py_INCREF, PyObject
 
 FIRST_CAPACITY = cython.declare(cython.Py_ssize_t, 8)
@@ -62,6 +62,13 @@ class WriteQueue:
             vector[i].iov_base = self.parts[self.head + i].data
             vector[i].iov_len = self.parts[self.head + i].size
         return n
+
+    def copy(self, where):
+        """Write all that is queued, ``size`` bytes, to ``where``."""
+        i: cython.Py_ssize_t
+        for i in range(self.head, self.head + self.count):
+            memcpy(where, self.parts[i].data, self.parts[i].size)
+            where += self.parts[i].size
 
     def consume(self, sent):
         """Drop the first ``sent`` bytes, which may end in the middle of a part."""

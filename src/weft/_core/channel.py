@@ -119,7 +119,7 @@ class Channel(Sink):
         self.check_thread()
         if self.phase == OPEN:
             # asyncio hands each write to the kernel at once: what an earlier write of this turn queued goes now.
-            if self.queue is not None:
+            if self.unsent() > 0:
                 self.driver.send_now(self)
             if self.phase == OPEN:
                 self.phase = CLOSING
@@ -131,7 +131,7 @@ class Channel(Sink):
         """Close at once; queued data that the kernel does not take now is dropped."""
         self.check_thread()
         if self.phase < LOST:
-            if self.queue is not None:
+            if self.unsent() > 0:
                 self.driver.send_now(self)
             self._force_close(None)
 

@@ -1,22 +1,25 @@
 """The transport of UDP and Unix datagram sockets.
 
-A datagram goes to the kernel at once, or waits in ``packets`` until the socket is writable: datagrams never overtake
-each other. An error of one datagram is told to ``error_received`` and ends nothing, as in asyncio; nor does
-a protocol that raises.
+The first datagram of a turn goes to the kernel at once, those behind it at the end of the turn in one call; what the
+kernel does not take waits in ``packets``: datagrams never overtake each other. An error of one datagram is told to
+``error_received`` and ends nothing, as in asyncio; nor does a protocol that raises.
 """
 
 import asyncio
+import socket
 from asyncio import trsock
-from collections import deque
 
 import cython
 from cython.cimports.weft._core.buffers import freeze
-from cython.cimports.weft._core.channel import CLOSING, LOST, FlowChannel
+from cython.cimports.weft._core.channel import CLOSING, LOST, OPEN, FlowChannel
 from cython.cimports.weft._core.driver import IN_DATAGRAM, OUT_DATAGRAM
+from cython.cimports.weft._core.packets import BY_METHODS, PacketQueue
 from cython.cimports.weft._core.stream import fill_names
+from cython.cimports.weft._core.sys.datagram import WEFT_BATCH
 
-# What the kernel keeps beside each datagram, so that empty ones count too (asyncio: 8 bytes from 3.12 on).
-HEADER_SIZE = cython.declare(cython.Py_ssize_t, 8)
+SOCKET = cython.declare(object, socket.socket)
+# Whose addresses are read and written in C.
+KNOWN_FAMILIES = cython.declare(tuple, (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX))
 
 
 class DatagramFace(asyncio.Transport, asyncio.DatagramTransport):
@@ -39,12 +42,14 @@ class DatagramTransport(FlowChannel):
         self.sock = sock
         self.incoming = IN_DATAGRAM
         self.outgoing = OUT_DATAGRAM
-        self.packets = deque()
+        self.packets = PacketQueue()
+        is_plain: cython.bint = type(sock) is SOCKET and sock.family in KNOWN_FAMILIES
+        self.packets.family = sock.family if is_plain else BY_METHODS
         self.peer = address
         self.attach(loop, sock, protocol, extra, None)
         self.extra["socket"] = trsock.TransportSocket(sock)
         fill_names(self.extra, sock)
-        self.is_connected = self.extra["peername"] is not None
+        self.packets.is_connected = self.extra["peername"] is not None
         self.begin(waiter)
 
     @property
@@ -56,7 +61,7 @@ class DatagramTransport(FlowChannel):
         return self.peer
 
     def __repr__(self):
-        return f"<weft.DatagramTransport {self.phase_name()} fd={self.fd} bufsize={self.packets_size}>"
+        return f"<weft.DatagramTransport {self.phase_name()} fd={self.fd} bufsize={self.unsent()}>"
 
     def adopt(self, protocol):
         self.protocol = protocol
@@ -77,6 +82,15 @@ class DatagramTransport(FlowChannel):
             self.leave()
         return 0
 
+    def keep_datagrams(self, rest):
+        for data, address in rest:
+            self.loop.call_soon(self._deliver_kept, data, address)
+        return 0
+
+    def _deliver_kept(self, data, address):
+        if self.phase == OPEN:
+            self.on_datagram(data, address)
+
     def on_receive_failed(self, code):
         return self.tell_error(self.os_error(code))
 
@@ -96,7 +110,7 @@ class DatagramTransport(FlowChannel):
     # -- sending -------------------------------------------------------------------------------------------------------
 
     def unsent(self):
-        return self.packets_size
+        return self.packets.size
 
     def sendto(self, data, addr=None):
         """Send one datagram; see :meth:`asyncio.DatagramTransport.sendto`.
@@ -116,56 +130,41 @@ class DatagramTransport(FlowChannel):
             addr = self.peer
         if self.phase >= LOST:
             return
-        if not self.packets and self.send_one(data, addr):
-            return
-        self.packets.append((data, addr))
-        self.packets_size += len(data) + HEADER_SIZE
-        self.driver.await_writable(self)
-        self.after_write()
+        self.packets.push(data, addr)
+        self.start_sending()
 
-    def send_one(self, data, address):
-        """Hand one datagram to the kernel; False when it has to wait. Errors are told to the protocol."""
-        try:
-            if self.is_connected:
-                self.sock.send(data)
-            else:
-                self.sock.sendto(data, address)
-        except (BlockingIOError, InterruptedError):
-            return False
-        except OSError as error:
-            self.tell_error(error)
-        except (SystemExit, KeyboardInterrupt):
-            raise
-        except BaseException as error:
-            self.fatal(error, "Fatal write error on datagram transport")
-        return True
+    def start_sending(self):
+        # What stands alone leaves at once; what follows in the same turn leaves at its end, or when it is enough for a
+        # call. The protocol is asked to pause only for what the kernel did not take.
+        if self.loop.thread_id == 0 or self.packets.count >= WEFT_BATCH or self.unsent() > self.high:
+            self.driver.send_now(self)
+        elif not self.is_flushing and not self.is_sending:
+            self.driver.send(self)
+            self.driver.send_now(self)
+        return self.after_write()
 
-    def on_writable(self):
+    def on_datagram_failed(self, error):
+        if isinstance(error, OSError):
+            return self.tell_error(error)
+        return self.fatal(error, "Fatal write error on datagram transport")
+
+    def on_send_failed(self, code):
+        return self.fatal(self.os_error(code), "Fatal error: the transport cannot be watched")
+
+    def on_sent(self):
+        if self.phase >= LOST or (self.phase == OPEN and not self.is_protocol_paused):
+            return 0
         entered: cython.bint = self.enter_if_driven()
         try:
-            self.send_waiting()
+            self.after_sent()
+            if self.packets.count == 0 and self.phase == CLOSING:
+                self.lose(None)
         finally:
             if entered:
                 self.leave()
         return 0
 
-    def send_waiting(self):
-        while self.packets and self.phase < LOST:
-            data, address = self.packets[0]
-            if not self.send_one(data, address):
-                break
-            if self.packets:
-                self.packets.popleft()
-                self.packets_size -= len(data) + HEADER_SIZE
-        self.after_sent()
-        if not self.packets and self.phase < LOST:
-            self.driver.unsend(self)
-            if self.phase == CLOSING:
-                self.lose(None)
-        return 0
-
     def _force_close(self, error):
         if self.phase < LOST:
             self.packets.clear()
-            self.packets_size = 0
             self.lose(error)

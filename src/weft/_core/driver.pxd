@@ -1,6 +1,7 @@
 cimport cython
 from libc.stdint cimport int64_t
 from weft._core.buffers cimport WriteQueue
+from weft._core.packets cimport PacketQueue
 from weft._core.sinks cimport SinkList
 from weft._core.sys.python cimport visitproc
 
@@ -21,6 +22,7 @@ cdef class Sink:
     cdef bint is_collectable
     cdef bint is_once
     cdef WriteQueue queue
+    cdef PacketQueue packets
 
     cdef int offer_buffer(self, char** where, Py_ssize_t* size) except -1
     cdef int withdraw_buffer(self) except -1
@@ -28,6 +30,8 @@ cdef class Sink:
     cdef int on_eof(self) except -1
     cdef int on_receive_failed(self, int code) except -1
     cdef int on_datagram(self, bytes data, object address) except -1
+    cdef int keep_datagrams(self, list rest) except -1
+    cdef int on_datagram_failed(self, object error) except -1
     cdef int on_accepted(self, object connection, object address) except -1
     cdef int on_sent(self) except -1
     cdef int on_send_failed(self, int code) except -1

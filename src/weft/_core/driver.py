@@ -37,6 +37,14 @@ class Sink:
     def on_datagram(self, data, address):
         raise NotImplementedError
 
+    def keep_datagrams(self, rest):
+        """What was received and could not be delivered: to be delivered in the next turn."""
+        raise NotImplementedError
+
+    def on_datagram_failed(self, error):
+        """The oldest datagram was not sent, because of ``error``, and is dropped."""
+        raise NotImplementedError
+
     def on_accepted(self, connection, address):
         raise NotImplementedError
 
@@ -52,7 +60,7 @@ class Sink:
         raise NotImplementedError
 
     def on_writable(self):
-        """For ``OUT_READY`` and ``OUT_DATAGRAM``: as above, for writing."""
+        """For ``OUT_READY``: as above, for writing."""
         raise NotImplementedError
 
     def on_once(self, readable, writable):
@@ -107,11 +115,11 @@ class Driver:
         raise NotImplementedError
 
     def send(self, sink):
-        """Send ``sink.queue`` at the end of this turn, and go on until it is empty."""
+        """Send ``sink.queue``, or ``sink.packets``, at the end of this turn, and go on until it is empty."""
         raise NotImplementedError
 
     def send_now(self, sink):
-        """Send what the kernel takes of ``sink.queue`` at once; the rest follows by itself."""
+        """Send at once what the kernel takes; the rest follows by itself."""
         raise NotImplementedError
 
     def await_writable(self, sink):

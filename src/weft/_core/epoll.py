@@ -17,12 +17,15 @@ from cython.cimports.weft._core.driver import (
     IN_PIPE,
     IN_READY,
     IN_SOCKET,
-    OUT_PIPE,
+    OUT_DATAGRAM,
+    OUT_READY,
     OUT_SOCKET,
     Sink,
 )
 from cython.cimports.weft._core.epoll_table import EpollTable
+from cython.cimports.weft._core.packets import BY_METHODS, Inbox, PacketQueue
 from cython.cimports.weft._core.sinks import SinkList
+from cython.cimports.weft._core.sys.datagram import weft_send_batch
 from cython.cimports.weft._core.sys.linux import (
     EAGAIN,
     EINTR,
@@ -50,12 +53,15 @@ from cython.cimports.weft._core.sys.python import PyErr_CheckSignals
 EVENTS_PER_WAIT = cython.declare(cython.int, 256)
 # asyncio asks for 256 KiB in each recv(); here the memory is shared by all transports, so it stays in the cache.
 RECEIVE_SIZE = cython.declare(cython.Py_ssize_t, 256 * 1024)
-# The largest UDP payload is 65,507 bytes; a Unix datagram may be larger (asyncio: 256 KiB).
+# asyncio: 256 KiB.
 DATAGRAM_SIZE = cython.declare(cython.Py_ssize_t, 256 * 1024)
 # How many datagrams one readiness may bring before others get their turn.
 DATAGRAMS_PER_EVENT = cython.declare(cython.int, 32)
 # Linux takes 1,024 parts (UIO_MAXIOV); past 64 the call is no longer what costs.
 PARTS_PER_SEND = cython.declare(cython.int, 64)
+# Up to here (bytes) a copy in the cache costs less than what the kernel does to read a list of parts.
+JOIN_SIZE = cython.declare(cython.Py_ssize_t, 8 * 1024)
+WAITING = cython.declare(tuple, (BlockingIOError, InterruptedError))
 # What answers to one batch of events may wait to be sent, in sinks: held back for all of 256 events, answers of 16 KiB
 # outgrow the cache and glibc's M_TRIM_THRESHOLD, which then gives the memory back after each turn (measured: one page
 # fault per message, and 40 % of the rate).
@@ -72,7 +78,8 @@ class EpollDriver:
         self.wake_fd = -1
         self.events = cython.cast(cython.pointer(epoll_event), malloc(EVENTS_PER_WAIT * cython.sizeof(epoll_event)))
         self.buffer = cython.cast(cython.p_char, malloc(RECEIVE_SIZE))
-        if self.events == cython.NULL or self.buffer == cython.NULL:
+        self.joined = cython.cast(cython.p_char, malloc(JOIN_SIZE))
+        if self.events == cython.NULL or self.buffer == cython.NULL or self.joined == cython.NULL:
             raise MemoryError("no memory for an event loop's buffers")
 
     def __init__(self):
@@ -84,6 +91,7 @@ class EpollDriver:
         self.close_own()
         free(self.events)
         free(self.buffer)
+        free(self.joined)
 
     def open(self):
         self.epoll_fd = weft_epoll_new()
@@ -128,13 +136,18 @@ class EpollDriver:
             return self.watch_again()
         # What is watched is not in the new set: nothing comes any more, and control() can cope.
         self.found = 0
+        if self.inbox is not None:
+            self.inbox.forget()
         self.unsent.clear()
         self.flushing.clear()
         for fd in range(self.capacity):
             sink: Sink = self.sink_of(fd)
-            if sink is not None and sink.queue is not None:
+            if sink is not None:
                 sink.is_flushing = False
-                sink.queue.clear()
+                if sink.queue is not None:
+                    sink.queue.clear()
+                if sink.packets is not None:
+                    sink.packets.clear()
         return 0
 
     def read_clock(self):
@@ -245,7 +258,40 @@ class EpollDriver:
             sink.on_receive_failed(cython.cast(cython.int, -n))
         return 0
 
+    def deliver_batch(self, sink):
+        """Receive many at once and deliver them, until none is left or others get their turn."""
+        count: cython.int = 0
+        n: cython.int
+        if self.inbox is None:
+            self.inbox = Inbox()
+        while sink.is_receiving and count < DATAGRAMS_PER_EVENT:
+            n = self.inbox.receive(sink.fd, sink.packets.family)
+            if n < 0:
+                return 0 if n == -EAGAIN else sink.on_receive_failed(-n)
+            self.deliver_inbox(sink)
+            if not self.inbox.is_full:
+                return 0
+            count += n
+        return 0
+
+    def deliver_inbox(self, sink):
+        data: bytes
+        try:
+            # A transport that is closed hears of no more; what forks in a protocol finds nothing more in the child.
+            while self.inbox.next < self.inbox.count and sink.is_receiving:
+                data = self.inbox.take_data()
+                sink.on_datagram(data, self.inbox.take_address())
+        except BaseException:
+            # It leaves the loop, and these have left the kernel.
+            if sink.is_receiving:
+                sink.keep_datagrams(self.inbox.take_rest())
+            raise
+        return 0
+
     def deliver_datagrams(self, sink):
+        """The same by the methods of the socket: for those that are no plain ones, or of a rare family."""
+        if sink.packets.family != BY_METHODS:
+            return self.deliver_batch(sink)
         if self.datagram_buffer is None:
             self.datagram_buffer = bytearray(DATAGRAM_SIZE)
         count: cython.int = 0
@@ -311,7 +357,7 @@ class EpollDriver:
                 sink: Sink = self.flushing.get(done)
                 done += 1
                 sink.is_flushing = False
-                if sink.fd >= 0 and not sink.is_sending and sink.queue.size > 0:
+                if sink.fd >= 0 and not sink.is_sending:
                     self.transmit(sink)
         finally:
             self.is_delivering = False
@@ -325,7 +371,7 @@ class EpollDriver:
         return 0
 
     def send_now(self, sink):
-        if not sink.is_sending and sink.fd >= 0 and sink.queue.size > 0:
+        if not sink.is_sending and sink.fd >= 0:
             self.transmit(sink)
         return 0
 
@@ -346,18 +392,31 @@ class EpollDriver:
         return 0
 
     def continue_sending(self, sink):
-        if sink.outgoing == OUT_SOCKET or sink.outgoing == OUT_PIPE:
-            return self.transmit(sink)
-        return sink.on_writable()
+        if sink.outgoing == OUT_READY:
+            return sink.on_writable()
+        return self.transmit(sink)
 
     def transmit(self, sink):
+        """Send what is queued, if anything is, as far as the kernel takes it."""
+        if sink.outgoing == OUT_DATAGRAM:
+            return self.transmit_datagrams(sink) if sink.packets.count > 0 else 0
+        return self.transmit_bytes(sink) if sink.queue.size > 0 else 0
+
+    def transmit_bytes(self, sink):
         """Write until the queue is empty or the kernel's buffer full, and watch for room exactly as long as needed."""
         vector: iovec[64]
         i: cython.int
         offered: cython.Py_ssize_t
         sent: cython.Py_ssize_t
         while sink.queue.size > 0:
-            parts: cython.int = sink.queue.gather(vector, PARTS_PER_SEND)
+            parts: cython.int
+            if sink.queue.count > 1 and sink.queue.size <= JOIN_SIZE:
+                sink.queue.copy(self.joined)
+                vector[0].iov_base = self.joined
+                vector[0].iov_len = sink.queue.size
+                parts = 1
+            else:
+                parts = sink.queue.gather(vector, PARTS_PER_SEND)
             if sink.outgoing == OUT_SOCKET:
                 sent = weft_sendv(sink.fd, vector, parts)
             else:
@@ -374,13 +433,67 @@ class EpollDriver:
             if sent < offered:
                 break
         if sink.queue.size > 0:
-            try:
-                self.await_writable(sink)
-            except OSError as error:
-                # No memory, or a watch too many for this user (epoll(7)): this connection's loss, not the loop's.
-                return sink.on_send_failed(error.errno)
-        else:
-            self.unsend(sink)
+            return self.await_room(sink)
+        self.unsend(sink)
+        return sink.on_sent()
+
+    def transmit_datagrams(self, sink):
+        """Send in order, many in a call, until none is left or one has to wait; an error costs one."""
+        packets: PacketQueue = sink.packets
+        if packets.is_being_sent:
+            return 0  # a protocol that answers an error by sending
+        packets.is_being_sent = True
+        try:
+            if not self.send_packets(sink, packets):
+                return self.await_room(sink)
+        finally:
+            packets.is_being_sent = False
+        self.unsend(sink)
+        if packets.count > 0:
+            self.send(sink)
+        return sink.on_sent()
+
+    def send_packets(self, sink, packets):
+        """Send what is queued now; False when the next has to wait."""
+        left: cython.Py_ssize_t = packets.count  # what is queued meanwhile, in answer to an error, gets its own turn
+        n: cython.int
+        error: object
+        while left > 0 and packets.count > 0:
+            n = packets.run(left)
+            if n > 0:
+                n = weft_send_batch(sink.fd, packets.first(), n)
+                error = None
+            else:
+                error = self.send_by_socket(sink)
+                n = 1 if error is None else -EAGAIN if isinstance(error, WAITING) else -1
+            if n == -EAGAIN:
+                return False
+            packets.drop(max(n, 1))
+            left -= max(n, 1)
+            if n < 0:
+                sink.on_datagram_failed(OSError(-n, os.strerror(-n)) if error is None else error)
+        return True
+
+    def send_by_socket(self, sink):
+        """Send the oldest datagram by the socket's methods; returns what they raised, or None."""
+        try:
+            if sink.packets.is_odd():
+                sink.sock.sendto(sink.packets.odd_data(), sink.packets.odd_address())
+            else:
+                sink.sock.send(sink.packets.odd_data())
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as error:
+            return error
+        return None
+
+    def await_room(self, sink):
+        """Some is left: wait until the kernel has room for more."""
+        try:
+            self.await_writable(sink)
+        except OSError as error:
+            # No memory, or a watch too many for this user (epoll(7)): this connection's loss, not the loop's.
+            return sink.on_send_failed(error.errno)
         return sink.on_sent()
 
     def traverse(self, visit, data):

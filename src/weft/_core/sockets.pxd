@@ -8,15 +8,18 @@ cdef class SocketCall(Operation):
     cdef object sock
     cdef Scheduler loop
     cdef Watcher watcher
+    cdef int number
+    cdef bint is_plain
 
     cdef object attempt(self)
     cdef int prepare(self) except -1
+    cdef int look(self) except -1
     cdef int descriptor(self) except -2
     cdef object wait_readable(self)
     cdef object wait_writable(self)
 
 cdef class Reading(SocketCall):
-    pass
+    cdef object try_or_wait(self)
 
 @cython.final
 cdef class Receive(Reading):
@@ -38,6 +41,7 @@ cdef class SendAll(SocketCall):
     cdef Py_ssize_t sent
     cdef bint is_held
 
+    cdef object try_or_wait(self)
     cdef int hold(self) except -1
     cdef int let_go(self) except -1
 

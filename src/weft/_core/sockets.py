@@ -29,12 +29,13 @@ from cython.cimports.weft._core.sys.python import (
     weft_cut_bytes,
 )
 from cython.cimports.weft._core.waiter import Waiter, new_waiter
-from cython.cimports.weft._core.watcher import Watcher, known_watcher, watcher_of
+from cython.cimports.weft._core.watcher import Watcher, watcher_at, watcher_of
 
 TLS_SOCKETS = cython.declare(tuple, () if ssl is None else (ssl.SSLSocket,))
 SOCKET = cython.declare(object, socket.socket)
 # What an attempt returns when there is nothing to be had; no socket's method does.
 NOT_YET = cython.declare(object, object())
+FILENO = cython.declare(object, socket.socket.fileno)
 # Up to here (bytes) a copy out of memory that is in the cache costs less than an object of the size that was asked for.
 SCRATCH_SIZE = cython.declare(cython.Py_ssize_t, 64 * 1024)
 # SAFETY: used between a receive and the copy after it only, and all who do hold the GIL throughout.
@@ -48,18 +49,28 @@ class SocketCall(Operation):
         raise NotImplementedError
 
     def prepare(self):
-        """Refuse what no loop can use; find what is known of the socket."""
+        """Refuse what no loop can use; find out about the socket."""
         self.loop = self.given_loop
-        if self.loop.debug or isinstance(self.sock, TLS_SOCKETS):
+        self.is_plain = type(self.sock) is SOCKET
+        if self.loop.debug or (not self.is_plain and isinstance(self.sock, TLS_SOCKETS)):
             self.given_loop._check_socket(self.sock)
+        return self.look()
+
+    def look(self):
+        """Note the number of the descriptor, which is another after each wait if the socket was closed meanwhile."""
+        # Without the detour over the instance: this is asked for in each step of each call.
+        self.number = FILENO(self.sock) if self.is_plain else self.sock.fileno()
         return 0
 
     def descriptor(self):
         """The number of a plain socket's descriptor; -1 for all that is to be asked by its methods."""
-        return self.sock.fileno() if type(self.sock) is SOCKET else -1
+        return self.number if self.is_plain else -1
 
     def wait_readable(self):
-        self.watcher = watcher_of(self.loop, self.sock)
+        self.loop.check()
+        self.watcher = watcher_at(self.loop, self.number)
+        if self.watcher is None:
+            self.watcher = watcher_of(self.loop, self.sock)
         self.park(self.loop)
         self.watcher.await_readable(self.waiter)
         return self.waiter
@@ -74,10 +85,14 @@ class SocketCall(Operation):
 class Reading(SocketCall):
     def begin(self):
         self.prepare()
-        self.watcher = known_watcher(self.loop, self.sock)
-        return self.resume()
+        self.watcher = watcher_at(self.loop, self.number)
+        return self.try_or_wait()
 
     def resume(self):
+        self.look()
+        return self.try_or_wait()
+
+    def try_or_wait(self):
         if self.watcher is None or self.watcher.may_read:
             result: object = self.attempt()
             if result is not NOT_YET:
@@ -142,9 +157,17 @@ class SendAll(SocketCall):
     def begin(self):
         self.prepare()
         self.hold()
-        return self.resume()
+        return self.try_or_wait()
 
     def resume(self):
+        try:
+            self.look()
+        except BaseException:
+            self.let_go()
+            raise
+        return self.try_or_wait()
+
+    def try_or_wait(self):
         try:
             result: object = self.attempt()
         except BaseException:

@@ -19,5 +19,5 @@ cdef class Watcher(Sink):
     cdef int await_writable(self, Waiter waiter) except -1
 
 cdef Watcher new_watcher(Scheduler loop, int fd)
-cdef Watcher known_watcher(Scheduler loop, object sock)
+cdef Watcher watcher_at(Scheduler loop, int number)
 cdef Watcher watcher_of(Scheduler loop, object sock)

@@ -197,9 +197,8 @@ def new_watcher(loop, fd):
     return watcher
 
 
-def known_watcher(loop, sock):
-    """What is known of a socket that ``sock_*`` has waited for before; None: to be tried."""
-    number: cython.int = sock.fileno()
+def watcher_at(loop, number):
+    """What is known of a descriptor that ``sock_*`` has waited for before; None: to be tried."""
     sink: Sink = loop._driver.sink_of(number)
     if not isinstance(sink, Watcher):
         return None
@@ -209,10 +208,10 @@ def known_watcher(loop, sock):
 def watcher_of(loop, sock):
     """The watcher to wait with."""
     loop.check()
-    known: Watcher = known_watcher(loop, sock)
+    number: cython.int = fileno(sock)
+    known: Watcher = watcher_at(loop, number)
     if known is not None:
         return known
-    number: cython.int = fileno(sock)
     owner: Sink = loop._driver.sink_of(number)
     if owner is not None:
         # Both would steal each other's bytes.
