@@ -23,6 +23,14 @@ from weft.runner import Runner, install, new_event_loop, run
 if TYPE_CHECKING:
     from weft.consumers import AsyncConsumer, Consumer, consumer
     from weft.coroutines import coroutine
+    from weft.streams import (
+        StreamReader,
+        StreamWriter,
+        open_connection,
+        open_unix_connection,
+        start_server,
+        start_unix_server,
+    )
 
 if _collecting:
     gc.freeze()
@@ -34,6 +42,8 @@ __all__ = [
     "Consumer",
     "EventLoop",
     "Runner",
+    "StreamReader",
+    "StreamWriter",
     "Task",
     "TaskState",
     "__version__",
@@ -41,15 +51,25 @@ __all__ = [
     "coroutine",
     "install",
     "new_event_loop",
+    "open_connection",
+    "open_unix_connection",
     "run",
+    "start_server",
+    "start_unix_server",
 ]
 
 # What most programs do not use is imported when it is first asked for (PEP 562).
 _LATER = {
     "AsyncConsumer": "weft.consumers",
     "Consumer": "weft.consumers",
+    "StreamReader": "weft.streams",
+    "StreamWriter": "weft.streams",
     "consumer": "weft.consumers",
     "coroutine": "weft.coroutines",
+    "open_connection": "weft.streams",
+    "open_unix_connection": "weft.streams",
+    "start_server": "weft.streams",
+    "start_unix_server": "weft.streams",
 }
 
 
