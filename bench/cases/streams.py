@@ -1,13 +1,12 @@
 """Streams: asyncio's own on each loop, and weft's own on weft.
 
-Echo is measured as in ``bench/cases/tcp.py``; lines are sent in bulk by this process, and the server, which reads line by
-line, says how many came and what they cost. The invariant: all servers run the same lines of Python, over the module
+Echo is measured as in ``bench/cases/tcp.py``; lines are sent in bulk by this process, and the server, which reads line
+by line, says how many came and what they cost. The invariant: all servers run the same lines of Python, over the module
 (``asyncio`` or ``weft``) that the contender stands for.
 """
 
 from __future__ import annotations
 
-import asyncio
 import importlib
 import json
 import os
@@ -137,8 +136,8 @@ register(
     Case(
         "streams.readline",
         "`readline` of 64-byte lines",
-        "One connection brings lines of 64 bytes as fast as the server takes them, a megabyte per `send`; the server awaits "
-        "`readline` for each. Lines are counted for 0.6 s after 0.15 s of warm-up, up to the end of the stream.",
+        "One connection brings lines of 64 bytes as fast as the server takes them, a megabyte per `send`; the server "
+        "awaits `readline` for each. Lines are counted for 0.6 s after 0.15 s of warm-up, up to the end of the stream.",
         FIELD,
         (
             Metric("cpu_ns", "server CPU ns/line"),

@@ -110,7 +110,7 @@ async def open_connection(
     loop = asyncio.get_running_loop()
     reader = StreamReader(limit, loop)
     protocol = StreamReaderProtocol(reader, loop=loop)
-    transport, _ = await loop.create_connection(lambda: protocol, host, port, **kwds)
+    transport, _ = await loop.create_connection(lambda: protocol, host, port, **kwds)  # type: ignore[arg-type]
     return reader, StreamWriter(transport, protocol, reader, loop)
 
 
@@ -152,7 +152,7 @@ async def start_server(
     """
     loop = asyncio.get_running_loop()
     factory = _factory(client_connected_cb, limit, loop)
-    return await loop.create_server(factory, host, port, **kwds)  # type: ignore[arg-type, no-any-return]
+    return await loop.create_server(factory, host, port, **kwds)  # type: ignore[arg-type]
 
 
 async def start_unix_server(
@@ -168,7 +168,7 @@ async def start_unix_server(
     """
     loop = asyncio.get_running_loop()
     factory = _factory(client_connected_cb, limit, loop)
-    return await loop.create_unix_server(factory, path, **kwds)  # type: ignore[arg-type, no-any-return]
+    return await loop.create_unix_server(factory, path, **kwds)  # type: ignore[arg-type]
 
 
 def _factory(

@@ -2,8 +2,8 @@
 
 Bytes come in by ``feed`` (from a transport of ours, through the protocol) or ``feed_data``. The invariant: they are
 taken in the step that returns them to the program, so whoever is cancelled has taken none; at most one read waits at a
-time. A reader that waits for so many bytes is woken when they are there; one that nobody waits at stops its transport at
-twice its limit, and lets it go on at the limit.
+time. Whoever waits for so many bytes is woken when they are there; where nobody waits, the transport is stopped at
+twice the limit, and goes on at the limit.
 """
 
 import asyncio
@@ -99,15 +99,15 @@ class StreamReader:
         return self.arrived()
 
     def feed_data(self, data):
-        """*data* (bytes-like) has come.
+        """*data* (bytes, or whatever a ``bytearray`` can be extended by) has come.
 
         Raises:
             AssertionError: after :meth:`feed_eof`.
-            TypeError: when *data* is not bytes-like.
+            TypeError: *data* is nothing of the kind.
         """
         if self.is_eof:
             raise AssertionError("feed_data after feed_eof")
-        given: bytes = data if type(data) is bytes else bytes(memoryview(data))
+        given: bytes = data if type(data) is bytes else as_bytes(data)
         if not given:
             return
         if self.unread.size == 0:
@@ -221,9 +221,10 @@ class StreamReader:
         return call
 
     def readexactly(self, n):
-        """Read exactly *n* bytes. Raises as :meth:`read`, and:
+        """Read exactly *n* bytes.
 
         Raises:
+            RuntimeError, OSError: as :meth:`read`.
             ValueError: *n* is negative.
             asyncio.IncompleteReadError: the stream ended before; its ``partial`` are the bytes that came.
         """
@@ -233,12 +234,13 @@ class StreamReader:
         return call
 
     def readuntil(self, separator=b"\n"):
-        """Read up to and including *separator*. Raises as :meth:`read`, and:
+        """Read up to and including *separator*.
 
         Args:
             separator: bytes, or a tuple of some: then the shortest piece that ends in one of them.
 
         Raises:
+            RuntimeError, OSError: as :meth:`read`.
             ValueError: *separator* is empty.
             asyncio.IncompleteReadError: the stream ended before; its ``partial`` are the bytes that came.
             asyncio.LimitOverrunError: more than the limit came without it; the bytes can still be read.
@@ -251,9 +253,8 @@ class StreamReader:
     def readline(self):
         r"""Read up to and including the next ``b"\n"``; what is left at the end of the stream; then ``b""``.
 
-        Raises as :meth:`read`, and:
-
         Raises:
+            RuntimeError, OSError: as :meth:`read`.
             ValueError: the line is longer than the limit; it is dropped, as far as it came.
         """
         call: ReadLine = ReadLine.__new__(ReadLine)
@@ -362,7 +363,7 @@ class ReadUntil(Reading):
             raise ValueError("Separator should contain at least one element")
         if not len(separators[0]):
             raise ValueError("Separator should be at least one-byte string")
-        self.separators = [one if type(one) is bytes else bytes(memoryview(one)) for one in separators]
+        self.separators = [one if type(one) is bytes else as_bytes(one) for one in separators]
         self.longest = len(separators[-1])
         return 0
 
@@ -430,6 +431,13 @@ class NextLine(ReadLine):
         if self.reader.unread.size == 0:
             raise StopAsyncIteration
         return self.reader.take(self.reader.unread.size)
+
+
+@cython.cfunc
+def as_bytes(data: object) -> bytes:
+    collected: bytearray = bytearray()
+    collected.extend(data)
+    return bytes(collected)
 
 
 @cython.cfunc

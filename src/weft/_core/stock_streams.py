@@ -1,8 +1,8 @@
 """The short way into asyncio's own streams: what ``StreamReader.feed_data`` does, without its frames and its copy.
 
-``receiver_for`` recognises exactly asyncio's ``StreamReaderProtocol`` over exactly its ``StreamReader``, with the methods
-and attributes that this module knows; for all else there is no short way, and the transport calls ``data_received``.
-The invariant: after ``feed`` the reader is as ``feed_data`` would have left it.
+``receiver_for`` recognises exactly asyncio's ``StreamReaderProtocol`` over exactly its ``StreamReader``, with the
+methods and attributes that this module knows; for all else there is no short way, and the transport calls
+``data_received``. The invariant: after ``feed`` the reader is as ``feed_data`` would have left it.
 
 Used by ``StreamTransport.adopt``.
 """

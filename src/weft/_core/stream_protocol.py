@@ -8,7 +8,6 @@ protocol: from TLS, a pipe, another loop. ``weft.streams`` derives from it what 
 import asyncio
 from asyncio.log import logger
 
-import cython
 from cython.cimports.weft._core.channel import OPEN
 from cython.cimports.weft._core.waiter import Waiter
 
