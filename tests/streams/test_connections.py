@@ -265,6 +265,7 @@ class TestEnds:
                 writer.write_eof()
                 with pytest.raises(RuntimeError, match=r"Cannot call write\(\) after write_eof\(\)"):
                     writer.write(b"x")
+                await asyncio.sleep(0)
                 assert peer.recv(100) == b"still there"
                 assert peer.recv(100) == b""
 

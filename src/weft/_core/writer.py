@@ -135,10 +135,10 @@ class StreamWriter:
         if self._transport is None or self._transport.is_closing():
             return
         if self._loop.is_closed():
-            WARN("loop is closed", ResourceWarning, source=self)
+            WARN("loop is closed", ResourceWarning)
             return
         try:
             self._transport.close()
         except WrongThreadError:  # the garbage collector runs in any thread
             self._loop.call_soon_threadsafe(self._transport.close)
-        WARN(f"unclosed {self!r}", ResourceWarning, source=self)
+        WARN(f"unclosed {self!r}", ResourceWarning)
