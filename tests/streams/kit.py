@@ -21,7 +21,7 @@ RESET = struct.pack("ii", 1, 0)  # SO_LINGER: close() resets the connection
 async def end(writer: Any) -> None:
     """Close, and wait until that is done; how it ends is no matter."""
     writer.close()
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, BufferError):
         await writer.wait_closed()
 
 
