@@ -15,7 +15,7 @@ import pytest
 
 from tests.http.dialkit import client_tls, server_tls
 from tests.streams.conftest import KINDS, Kind
-from tests.streams.kit import RESET, connected, end, pair, serving, until
+from tests.streams.kit import RESET, connected, end, pair, serving, shut, until
 
 pytestmark = pytest.mark.time_limit(30)
 
@@ -89,8 +89,7 @@ class TestThrough:
             writer.write(b"through a file\n")
             assert await reader.readline() == b"through a file\n"
             await end(writer)
-            server.close()
-            await server.wait_closed()
+            await shut(server)
 
         kind.run(main())
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import weft
-from tests.streams.kit import RESET, end, until
+from tests.streams.kit import RESET, end, shut, until
 
 pytestmark = pytest.mark.time_limit(30)
 
@@ -205,7 +205,6 @@ def test_the_end_and_a_reset() -> None:
         with pytest.raises(ConnectionResetError):
             await reader.readexactly(10)
         await end(writer)
-        server.close()
-        await server.wait_closed()
+        await shut(server)
 
     weft.run(main())
