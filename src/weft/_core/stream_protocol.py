@@ -9,11 +9,14 @@ import asyncio
 from asyncio.log import logger
 
 from cython.cimports.weft._core.channel import OPEN
+from cython.cimports.weft._core.reader import StreamReader
 from cython.cimports.weft._core.waiter import Waiter
 
 
 class StreamProtocol:
     def __init__(self, stream_reader, loop):
+        if stream_reader is not None and not isinstance(stream_reader, StreamReader):
+            raise TypeError(f"a stream of weft reads through a weft.StreamReader, not {type(stream_reader).__name__}")
         self.reader = stream_reader
         self._loop = loop
         self.waiting = []

@@ -9,6 +9,7 @@ import warnings
 
 import cython
 from cython.cimports.weft._core.channel import Channel
+from cython.cimports.weft._core.stream_protocol import StreamProtocol
 
 from weft.errors import WrongThreadError
 
@@ -28,6 +29,11 @@ class StreamWriter:
     """
 
     def __init__(self, transport, protocol, reader, loop):
+        if not isinstance(protocol, StreamProtocol):
+            raise TypeError(
+                f"a weft.StreamWriter needs a weft.streams.StreamReaderProtocol, not {type(protocol).__name__}: "
+                "use asyncio.StreamWriter with asyncio's protocols"
+            )
         self._protocol = protocol
         self._reader = reader
         self._loop = loop
