@@ -1,4 +1,4 @@
-"""Connections for the tests of streams: both ends of one, over a socket pair or a server.
+"""Connections for the tests of streams: both ends of one, over a socket pair or a server; transports that only note.
 
 The invariant: what is opened here is closed, and waited for, by the end of the ``async with`` block.
 """
@@ -16,6 +16,26 @@ from typing import Any
 from tests.streams.conftest import Kind
 
 RESET = struct.pack("ii", 1, 0)  # SO_LINGER: close() resets the connection
+
+
+async def settle() -> None:
+    """Let everything go on that can."""
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+class Transport(asyncio.Transport):
+    """Notes whether it was told to stop."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[str] = []
+
+    def pause_reading(self) -> None:
+        self.calls.append("pause")
+
+    def resume_reading(self) -> None:
+        self.calls.append("resume")
 
 
 async def end(writer: Any) -> None:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 import weft
 from tests.conftest import LOOPS
 from tests.streams.conftest import KINDS
+from tests.streams.kit import settle
 
 # Few different bytes, so that separators come about; sizes around the limit.
 data = st.text(alphabet="ab\n", max_size=12).map(str.encode)
@@ -45,26 +46,32 @@ class Transport(asyncio.Transport):
         self.stopped = False
 
 
+def result_of(task: asyncio.Future[Any]) -> Any:
+    """What became of a read."""
+    if task.cancelled():
+        return "cancelled"
+    if (error := task.exception()) is not None:
+        return type(error), str(error), getattr(error, "partial", None), getattr(error, "consumed", None)
+    assert type(task.result()) is bytes
+    return task.result()
+
+
+async def at_once(reading: Any) -> Any:
+    """What becomes of a read that is given no time to wait."""
+    task = asyncio.ensure_future(reading)
+    await settle()
+    if not task.done():
+        task.cancel()
+        await settle()
+    return result_of(task)
+
+
 async def follow(reader: Any, program: list[tuple[Any, ...]]) -> list[Any]:
     """Do what the program says; what became of each read, and what was left."""
     transport = Transport()
     reader.set_transport(transport)
     results: list[Any] = []
     waiting: asyncio.Future[Any] | None = None
-
-    async def settle() -> None:
-        for _ in range(4):
-            await asyncio.sleep(0)
-
-    def collect(task: asyncio.Future[Any]) -> None:
-        if task.cancelled():
-            results.append("cancelled")
-        elif (error := task.exception()) is not None:
-            results.append((type(error), str(error), getattr(error, "partial", None), getattr(error, "consumed", None)))
-        else:
-            assert type(task.result()) is bytes
-            results.append(task.result())
-
     for step, *arguments in program:
         if step == "feed" and not reader._eof:
             reader.feed_data(*arguments)
@@ -77,15 +84,10 @@ async def follow(reader: Any, program: list[tuple[Any, ...]]) -> list[Any]:
         elif hasattr(reader, step) and not reader._buffer:
             # A second one while the first waits. Where it gets something, asyncio's `readuntil` is lost: it goes on as
             # if what it has looked at were still there.
-            second = asyncio.ensure_future(getattr(reader, step)(*arguments))
-            await settle()
-            if not second.done():
-                second.cancel()
-                await settle()
-            collect(second)
+            results.append(await at_once(getattr(reader, step)(*arguments)))
         await settle()
         if waiting is not None and waiting.done():
-            collect(waiting)
+            results.append(result_of(waiting))
             waiting = None
         # Whether it is stopped is compared where nobody waits: ours does not stop it for who waits for more.
         if waiting is None:
@@ -94,8 +96,7 @@ async def follow(reader: Any, program: list[tuple[Any, ...]]) -> list[Any]:
         waiting.cancel()
         await settle()
     reader.feed_eof()
-    results.append(await reader.read())
-    return results
+    return [*results, await reader.read()]
 
 
 def outcome(make: Callable[..., Any], loop: str, limit: int, program: list[tuple[Any, ...]]) -> list[Any]:

@@ -113,7 +113,7 @@ class TestWhoHoldsWhat:
             refs: list[weakref.ref[Any]] = []
 
             async def serve(reader: Any, writer: Any) -> None:
-                refs.append(weakref.ref(asyncio.current_task()))  # type: ignore[arg-type]
+                refs.append(weakref.ref(asyncio.current_task()))
                 writer.write(await reader.readline())
                 await end(writer)
 

@@ -63,7 +63,7 @@ class Opened:
     def __init__(self, reader: Any = None, protocol: Any = None) -> None:
         loop = asyncio.get_running_loop()
         self.ours, self.peer = socket.socketpair()
-        self.reader = reader or asyncio.StreamReader(limit=1000, loop=loop)
+        self.reader: Any = reader or asyncio.StreamReader(limit=1000, loop=loop)
         self.protocol = (protocol or asyncio.StreamReaderProtocol)(self.reader, loop=loop)
 
     async def __aenter__(self) -> Opened:
@@ -93,7 +93,7 @@ def test_it_is_taken() -> None:
 @pytest.mark.parametrize("which", ["protocol", "reader"])
 def test_a_class_that_is_derived_sees_everything(which: str) -> None:
     async def main() -> None:
-        reader = OwnReader(limit=1000, loop=asyncio.get_running_loop()) if which == "reader" else None
+        reader: Any = OwnReader(limit=1000, loop=asyncio.get_running_loop()) if which == "reader" else None
         async with Opened(reader, OwnProtocol if which == "protocol" else None) as opened:
             opened.peer.send(DATA)
             assert await opened.reader.readexactly(len(DATA)) == DATA
@@ -142,11 +142,11 @@ def test_the_reader_is_stopped_at_twice_its_limit() -> None:
         async with Opened() as opened:
             transport: Any = opened.writer.transport
             opened.peer.send(DATA[:2000])
-            await until(lambda: opened.reader._buffer)  # type: ignore[attr-defined]
+            await until(lambda: opened.reader._buffer)
             assert transport.is_reading()
             opened.peer.send(DATA[2000:2001])
             await until(lambda: not transport.is_reading())
-            assert opened.reader._paused  # type: ignore[attr-defined]
+            assert opened.reader._paused
             assert await opened.reader.readexactly(1001) == DATA[:1001]
             assert transport.is_reading()
 
@@ -176,8 +176,8 @@ def test_a_buffer_that_is_looked_at_fails_as_asyncio_s_does() -> None:
         asyncio.get_running_loop().set_exception_handler(lambda _, context: found.append(context))
         async with Opened() as opened:
             opened.peer.send(b"abc")
-            await until(lambda: opened.reader._buffer)  # type: ignore[attr-defined]
-            with memoryview(opened.reader._buffer):  # type: ignore[attr-defined]
+            await until(lambda: opened.reader._buffer)
+            with memoryview(opened.reader._buffer):
                 opened.peer.send(b"def")
                 await until(lambda: found)
             assert isinstance(found[0]["exception"], BufferError)

@@ -35,7 +35,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tools.conformance", description=__doc__.partition("\n")[0])
     parser.add_argument("--python", action="append", metavar="PATH", help="an interpreter to test; repeatable "
                         "(default: this one, and those in .venv-3.*/)")  # fmt: skip
-    parser.add_argument("--target", action="append", choices=TARGETS, help="repeatable (default: weft and its variants)")
+    parser.add_argument(
+        "--target", action="append", choices=TARGETS, help="repeatable (default: weft and its variants)"
+    )
     parser.add_argument("--module", action="append", choices=MODULES, help="repeatable (default: all)")
     parser.add_argument("--test", action="append", metavar="GLOB", help='only tests like "test_tasks.*.test_wait*"')
     parser.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1), help="modules run at a time")
