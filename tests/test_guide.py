@@ -21,7 +21,7 @@ import weft.http
 from tests.test_docs import spans
 
 GUIDE = Path(__file__).parent.parent / "docs" / "guide"
-PAGES = [GUIDE / "http-client.md", GUIDE / "coming-from.md"]
+PAGES = [GUIDE / "http-client.md", GUIDE / "coming-from.md", GUIDE / "streams.md"]
 
 
 @dataclass(frozen=True)

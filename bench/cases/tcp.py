@@ -217,6 +217,6 @@ for _size in SIZES:
         )
 register_echo("buffered", 1024, 100)
 for _size, _connections in ((64, 100), (1024, 10), (1024, 100), (16384, 100)):
-    register_echo("streams", _size, _connections, target=1.1)
+    register_echo("streams", _size, _connections, target=1.25 if _connections == 100 else 1.1)
 for _connections in (10, 100):
     register_echo("sockets", 1024, _connections, target=2.0)

@@ -24,6 +24,14 @@ if TYPE_CHECKING:
     from weft.consumers import AsyncConsumer, Consumer, consumer
     from weft.coroutines import coroutine
     from weft.serving import serve
+    from weft.streams import (
+        StreamReader,
+        StreamWriter,
+        open_connection,
+        open_unix_connection,
+        start_server,
+        start_unix_server,
+    )
 
 if _collecting:
     gc.freeze()
@@ -35,6 +43,8 @@ __all__ = [
     "Consumer",
     "EventLoop",
     "Runner",
+    "StreamReader",
+    "StreamWriter",
     "Task",
     "TaskState",
     "__version__",
@@ -42,17 +52,27 @@ __all__ = [
     "coroutine",
     "install",
     "new_event_loop",
+    "open_connection",
+    "open_unix_connection",
     "run",
     "serve",
+    "start_server",
+    "start_unix_server",
 ]
 
 # What most programs do not use is imported when it is first asked for (PEP 562).
 _LATER = {
     "AsyncConsumer": "weft.consumers",
     "Consumer": "weft.consumers",
+    "StreamReader": "weft.streams",
+    "StreamWriter": "weft.streams",
     "consumer": "weft.consumers",
     "coroutine": "weft.coroutines",
     "serve": "weft.serving",
+    "open_connection": "weft.streams",
+    "open_unix_connection": "weft.streams",
+    "start_server": "weft.streams",
+    "start_unix_server": "weft.streams",
 }
 
 

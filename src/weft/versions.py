@@ -30,6 +30,8 @@ FAILED_CONNECTION_CLOSES_SOCKET = sys.version_info >= (3, 14, 7)
 SENDFILE_ALWAYS_SEEKS = sys.version_info >= (3, 14)
 #: From 3.15 on all methods of a stream's protocol run in one context; before, each was called in some copy.
 STREAM_HAS_ONE_CONTEXT = sys.version_info >= (3, 15)
+#: Whether the private parts of asyncio's ``StreamReader`` are those that weft knows how to fill.
+STREAM_READER_IS_KNOWN = (3, 11) <= sys.version_info < (3, 16)
 #: From 3.13 on ``create_unix_server`` removes its path when the server closes, unless told otherwise.
 UNIX_SERVER_UNLINKS = sys.version_info >= (3, 13)
 #: How asyncio refuses a stream socket for a datagram endpoint; programs match the text.

@@ -52,6 +52,9 @@ FOREIGN_TASK_MODULES: tuple[str, ...] = (
     "test_waitfor",
 )
 
+# What says most about streams, for the run with weft's.
+STREAM_MODULES: tuple[str, ...] = ("test_streams",)
+
 # Slowest first, measured on stock asyncio, so that a run on several processors ends evenly.
 SLOWEST_FIRST: tuple[str, ...] = ("test_events", "test_ssl", "test_subprocess", "test_tasks", "test_sslproto")
 

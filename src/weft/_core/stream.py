@@ -16,6 +16,7 @@ from cython.cimports.weft._core.buffers import WriteQueue, freeze
 from cython.cimports.weft._core.channel import CLOSING, LOST, OPEN, FlowChannel
 from cython.cimports.weft._core.driver import IN_SOCKET, OUT_SOCKET
 from cython.cimports.weft._core.receiver import Receiver
+from cython.cimports.weft._core.stock_streams import receiver_for
 from cython.cimports.weft._core.sys.linux import weft_shutdown_write
 from cython.cimports.weft._core.sys.python import Py_XDECREF, PyBytes_NewBlock, PyBytes_START, weft_cut_bytes
 
@@ -87,6 +88,7 @@ class StreamTransport(FlowChannel):
             self.get_buffer = protocol.get_buffer
             self.buffer_updated = protocol.buffer_updated
         elif protocol is not None:
+            self.receiver = receiver_for(protocol)
             self.data_received = getattr(protocol, "data_received", None)
         return 0
 

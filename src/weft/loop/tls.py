@@ -190,9 +190,12 @@ class Tls(Host):
 def _hand_over_unread(protocol: asyncio.BaseProtocol, tls: TlsProtocol) -> None:
     """Move what a stream's reader has received, but nobody has read, from the reader to the TLS protocol.
 
-    Streams keep it in ``StreamReader._buffer``, and offer no public way to take it back.
+    asyncio's streams keep it in ``StreamReader._buffer``, and offer no public way to take it back; ours give it.
     """
     if not isinstance(protocol, asyncio.StreamReaderProtocol):
+        return
+    if take_unread := getattr(protocol, "_take_unread", None):
+        tls._incoming.write(take_unread())
         return
     reader: Any = protocol._stream_reader  # type: ignore[attr-defined]  # None when the program has dropped the reader
     if reader is not None and reader._buffer:

@@ -34,6 +34,9 @@ cdef extern from "weft_sys.h" nogil:
     int weft_shutdown_write(int fd)
     int weft_check_open(int fd)
 
+cdef extern from "<string.h>" nogil:
+    void* memmem(const void* where, size_t size, const void* what, size_t length)
+
 cdef extern from "<unistd.h>" nogil:
     int close(int fd)
 
