@@ -23,6 +23,9 @@ from weft.runner import Runner, install, new_event_loop, run
 if TYPE_CHECKING:
     from weft.consumers import AsyncConsumer, Consumer, consumer
     from weft.coroutines import coroutine
+    from weft.errors import MapError
+    from weft.parallel.map import Failed, Map, Progress, map
+    from weft.parallel.offload import to_interpreter, to_process, to_thread
 
 if _collecting:
     gc.freeze()
@@ -33,6 +36,10 @@ __all__ = [
     "AsyncConsumer",
     "Consumer",
     "EventLoop",
+    "Failed",
+    "Map",
+    "MapError",
+    "Progress",
     "Runner",
     "Task",
     "TaskState",
@@ -40,16 +47,28 @@ __all__ = [
     "consumer",
     "coroutine",
     "install",
+    "map",
     "new_event_loop",
     "run",
+    "to_interpreter",
+    "to_process",
+    "to_thread",
 ]
 
 # What most programs do not use is imported when it is first asked for (PEP 562).
 _LATER = {
     "AsyncConsumer": "weft.consumers",
     "Consumer": "weft.consumers",
+    "Failed": "weft.parallel.map",
+    "Map": "weft.parallel.map",
+    "MapError": "weft.errors",
+    "Progress": "weft.parallel.map",
     "consumer": "weft.consumers",
     "coroutine": "weft.coroutines",
+    "map": "weft.parallel.map",
+    "to_interpreter": "weft.parallel.offload",
+    "to_process": "weft.parallel.offload",
+    "to_thread": "weft.parallel.offload",
 }
 
 
