@@ -170,6 +170,7 @@ class Engine:
         """The backend cannot go on."""
         if self._error is None and not self._closing:
             self._error = error
+        self._closing = True
         if self._task is not None:
             self._task.cancel()
 

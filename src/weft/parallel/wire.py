@@ -69,7 +69,7 @@ class Wire(asyncio.Protocol):
         """Sends a frame; one that comes after the end goes nowhere."""
         numbers = array.array("q", indices)
         header = HEADER.pack(len(numbers) * INDEX_SIZE + len(payload), kind, seconds, len(numbers))
-        if self._transport is not None:
+        if self._transport is not None and not self._transport.is_closing():
             self._transport.writelines((header, numbers.tobytes(), payload))
 
     def close(self) -> None:
