@@ -31,7 +31,9 @@ def run_batch(function: Callable[[Any], Any], items: Sequence[Any]) -> Outcome:
                 close = getattr(value, "close", None)
                 if close is not None:
                     close()
-                raise TypeError(f"{function!r} gave {value!r}, which only a loop can wait for: use workers=None or a number")
+                raise TypeError(
+                    f"{function!r} gave {value!r}, which only a loop can wait for: use workers=None or a number"
+                )
             results.append((True, value))
         except Exception as exc:
             exc.add_note("".join(traceback.format_exception(exc)).rstrip())  # the traceback is not pickled

@@ -104,7 +104,9 @@ class Engine:
                 raise self._error
             return False
         if self._consumer is not None:
-            raise RuntimeError("weft.map(): another task is waiting for the next result; give each task a map of its own")
+            raise RuntimeError(
+                "weft.map(): another task is waiting for the next result; give each task a map of its own"
+            )
         self._consumer = self.loop.create_future()
         try:
             await self._consumer

@@ -71,7 +71,13 @@ class Pooled(Batches):
     """
 
     def __init__(
-        self, function: Callable[[Any], Any], executor: Executor, limit: int, *, owned: bool = True, batches: bool = True
+        self,
+        function: Callable[[Any], Any],
+        executor: Executor,
+        limit: int,
+        *,
+        owned: bool = True,
+        batches: bool = True,
     ) -> None:
         super().__init__(limit, AHEAD if batches else 0.0)
         self._function = function

@@ -246,8 +246,10 @@ class Processes:
         self._bury(worker)
         if self._bad_starts >= BAD_STARTS:
             self._break(
-                WorkerError(f"{BAD_STARTS} worker processes in a row ended at once, the last {worker.fate}: what stands "
-                            "on standard error may say why")  # fmt: skip
+                WorkerError(
+                    f"{BAD_STARTS} worker processes in a row ended at once, the last {worker.fate}: what stands "
+                    "on standard error may say why"
+                )  # fmt: skip
             )
             return
         self._hire()

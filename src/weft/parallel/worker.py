@@ -115,6 +115,7 @@ class _Worker:
             self._send(Kind.BROKEN, portable(exc, by_value=False))
         else:
             self.wire.send(Kind.READY)
+            self._go_on()
 
     def _send(self, kind: Kind, thing: Any, indices: Sequence[int] = (), seconds: float = 0.0) -> None:
         self.wire.send(kind, dumps(thing, by_value=kind is Kind.RESULTS and self._by_value), indices, seconds)
