@@ -1,7 +1,7 @@
 """What backends share that hand lists of items to somebody else's pool, and hear of a list when all of it is done.
 
-Invariant: a job is in one batch under way, or has been reported. Base of ``executors`` and ``cluster``; ``run_batch`` is
-what runs on the other side, in a thread, a process or a cluster.
+Invariant: a job is in one batch under way, or has been reported. Base of ``executors`` and ``cluster``; ``run_batch``
+is what runs on the other side, in a thread, a process or a cluster.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Runs jobs on a Dask cluster, in batches; each is a task of the scheduler, and runs on a weft loop where it lands.
 
-Invariant: one asynchronous client of this loop speaks with the scheduler; one that was made here is closed with the run.
-The scheduler runs again what a dead worker had, and gives up after as many as its ``allowed-failures`` says; then a batch
-is run item by item, and an item that is alone is failed. Needs the extra ``weft[cluster]``, here and on the workers.
+Invariant: one asynchronous client of this loop speaks with the scheduler; one that was made here is closed with the
+run. The scheduler runs again what a dead worker had, and gives up after as many as its ``allowed-failures`` says; then
+a batch is run item by item, and an item that is alone is failed. Needs the extra ``weft[cluster]``, here and on the
+workers.
 """
 
 from __future__ import annotations
@@ -75,7 +76,7 @@ class Cluster(Batches):
                 self._client, self._owned = where, False
                 return
             where, security = where.scheduler.address, where.security
-        client = self._distributed.Client(
+        client = self._distributed.Client(  # type: ignore[no-untyped-call]
             where, asynchronous=True, set_as_default=False, security=security, timeout=CONNECT, name="weft-map"
         )
         self._client = client

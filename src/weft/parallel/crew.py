@@ -1,7 +1,7 @@
 """One worker process, seen from its parent: started, spoken to, ended.
 
-Owns the process, the socket and the shared memory. Invariant: a ``Worker`` tells of its end once, when it is dead, waited
-for, and all that it had sent has been heard; then nothing of it is left. Used by ``processes`` and ``offload``.
+Owns the process, the socket and the shared memory. Invariant: a ``Worker`` tells of its end once, when it is dead,
+waited for, and all that it had sent has been heard; then nothing of it is left. Used by ``processes`` and ``offload``.
 """
 
 from __future__ import annotations
@@ -204,7 +204,7 @@ class Worker(asyncio.SubprocessProtocol):
 
 
 async def end_all(workers: Iterable[Worker], grace: float) -> None:
-    """Waits until they are dead; those that are not after so many seconds are killed. When cancelled, all are at once."""
+    """Waits until they are dead; kills those that are not after so many seconds, and when cancelled."""
     living = [worker for worker in workers if not worker.dead.done()]
     try:
         if living and grace:

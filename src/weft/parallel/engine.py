@@ -1,8 +1,9 @@
-"""What ``weft.map`` promises, whatever the backend: order, retries, back-pressure, failures, and an end that leaves nothing.
+"""What ``weft.map`` promises, whatever the backend: order, retries, back-pressure, failures, an end without leftovers.
 
 One task (``_run``) owns a run: it starts the backend, takes the items, and its ``finally`` is the only place where
-anything is given back. Invariant: an item that was taken is either with the backend, or waits to be run again, or stands
-in the line to the consumer; and there are never more than twice the backend's capacity of them. Called by ``map``.
+anything is given back. Invariant: an item that was taken is either with the backend, or waits to be run again, or
+stands in the line to the consumer; and there are never more than twice the backend's capacity of them. Called by
+``map``.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ def executor_backend(function: Callable[[Any], Any], workers: str | Executor, co
     """
     if is_async(function):
         raise TypeError(
-            f"weft.map(): {function!r} is async, and workers={workers!r} is for plain functions; a number of workers is "
+            f"weft.map(): {function!r} is async, and workers={workers!r} is for plain functions; a number is "
             "so many processes with a loop each, and without workers all run on this loop"
         )
     if isinstance(workers, Executor):

@@ -60,8 +60,10 @@ class Backend(Protocol):
     """Where jobs are run."""
 
     reports: Reports
-    #: How many jobs it would hold at most, now; the engine reads no more than twice that far ahead of the consumer.
-    capacity: int
+
+    @property
+    def capacity(self) -> int:
+        """How many jobs it would hold at most, now; the engine reads twice that far ahead of the consumer."""
 
     async def start(self, remaining: Callable[[], int | None]) -> None:
         """Gets ready. ``remaining`` tells how many items are still to come, where that is known."""

@@ -20,7 +20,8 @@ def is_async(function: Callable[..., Any]) -> bool:
     """Whether calls of ``function`` are sure to give a coroutine; others may give something to await as well."""
     while isinstance(function, partial):
         function = function.func
-    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004
+    # Of an object that can be called, its class says it.
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)
 
 
 class Local:

@@ -24,7 +24,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 Workers = int | str | concurrent.futures.Executor | Any | None
-"""None, a number, ``"cores"``, ``"threads"``, ``"interpreters"``, an executor, a Dask client or its scheduler's address."""
+"""None, a number, ``"cores"``, ``"threads"``, ``"interpreters"``, an executor, a Dask client or scheduler's address."""
 
 ON_ERROR = ("raise", "collect")
 
@@ -48,7 +48,8 @@ class Map(Generic[R]):
     """What :func:`weft.map` returns: awaited a list, iterated the results one by one, in ``async with`` itself.
 
     It begins when it is first asked for something. It ends with its last result, with the first failure, when the
-    task that waits for a result is cancelled, at the end of its ``async with``, by :meth:`aclose`, or when it is dropped.
+    task that waits for a result is cancelled, at the end of its ``async with``, by :meth:`aclose`, or when it is
+    dropped.
     """
 
     def __init__(self, engine: Engine, progress: bool | Callable[[Progress], object]) -> None:
@@ -74,7 +75,7 @@ class Map(Generic[R]):
             await engine.aclose()
             raise
         if job.error is not None:
-            return await self._failed(job)
+            return cast(R, await self._failed(job))
         return cast(R, job.value)
 
     async def __aenter__(self) -> Map[R]:
@@ -183,13 +184,16 @@ def map(
     on_error: str = "raise",
     progress: bool | Callable[[Progress], object] = False,
 ) -> Map[Any]:
-    """Call ``func`` with every item, many at a time, and give the results as they come::
+    """Call ``func`` with every item, many at a time, and give the results as they come.
+
+    ::
 
         async for page in weft.map(fetch, urls, concurrency=50):
             ...
         sizes = await weft.map(compress, files, workers="cores")
 
-    Items are taken as they are needed, never more than about twice as many as can be under way ahead of whoever takes the
+    Items are taken as they are needed, never more than about twice as many as can be under way ahead of whoever takes
+    the
     results: a billion of them need no more memory than a thousand.
 
     Args:
@@ -198,12 +202,13 @@ def map(
         items: any iterable, plain or async, of any length. A generator is closed with the run.
         concurrency: how many at once; with processes, how many in each.
         workers: None: all on this loop. A number, or ``"cores"``: so many processes, each with a weft loop.
-            ``"threads"``: threads, for plain functions that block. ``"interpreters"``: subinterpreters (Python 3.14), for
-            plain functions. A ``concurrent.futures.Executor``: that, which stays open. A ``distributed.Client`` or the
-            address of its scheduler: the Dask cluster.
+            ``"threads"``: threads, for plain functions that block. ``"interpreters"``: subinterpreters (Python 3.14),
+            for plain functions. A ``concurrent.futures.Executor``: that, which stays open. A ``distributed.Client`` or
+            the address of its scheduler: the Dask cluster.
         ordered: results in the order of the items; otherwise as they finish.
         retries: how often an item is tried again after an exception, at once.
-        on_error: ``"raise"``: the first failure ends the run with a :class:`MapError`; in a loop over ordered results it
+        on_error: ``"raise"``: the first failure ends the run with a :class:`MapError`; in a loop over ordered results
+        it
             is raised in its place. ``"collect"``: a :class:`Failed` stands in the place of the result.
         progress: True: a line on standard error, if that is a terminal; or a function that is called with a
             :class:`Progress` a few times per second, and at the end.
@@ -238,9 +243,10 @@ def _backend(func: Callable[[Any], Any], workers: Workers, concurrency: int) -> 
     if workers == "cores" or (isinstance(workers, int) and not isinstance(workers, bool)):
         from weft.parallel.processes import Processes, usable_cores
 
-        if workers != "cores" and workers < 1:
+        count = workers if isinstance(workers, int) else usable_cores()
+        if count < 1:
             raise ValueError(f"weft.map(): {workers=} has to be 1 or more")
-        return Processes(func, usable_cores() if workers == "cores" else workers, concurrency)
+        return Processes(func, count, concurrency)
     if workers in ("threads", "interpreters") or isinstance(workers, concurrent.futures.Executor):
         from weft.parallel.executors import executor_backend
 

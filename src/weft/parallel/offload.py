@@ -1,8 +1,8 @@
 """One call elsewhere: ``to_thread``, ``to_process``, ``to_interpreter``.
 
-Owns, per loop, the worker processes and the interpreters that such calls use: made when first needed, given back when the
-loop shuts down its async generators (``asyncio.run`` and ``weft.run`` do), as one of those keeps them. Invariant: a call that
-was cancelled is over when its ``await`` is, unless it was told that it may be abandoned.
+Owns, per loop, the worker processes and the interpreters that such calls use: made when first needed, given back when
+the loop shuts down its async generators (``asyncio.run`` and ``weft.run`` do), as one of those keeps them. Invariant: a
+call that was cancelled is over when its ``await`` is, unless it was told that it may be abandoned.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ async def to_thread(
 ) -> R:
     """Call ``func(*args, **kwargs)`` in a thread of the loop's default executor, with the caller's context variables.
 
-    A call that a thread has begun cannot be stopped. When the ``await`` is cancelled, one that has not begun never does;
-    one that has is waited for, and then ``CancelledError`` is raised. Cancelled twice, it is abandoned.
+    A call that a thread has begun cannot be stopped. When the ``await`` is cancelled, one that has not begun never
+    does; one that has is waited for, and then ``CancelledError`` is raised. Cancelled twice, it is abandoned.
 
     Args:
         func: a plain function.
@@ -64,8 +64,8 @@ async def to_thread(
 async def to_process(func: Callable[..., R], /, *args: Any, limit: Limit = None, **kwargs: Any) -> R:
     """Call ``func(*args, **kwargs)`` in a worker process of this loop, of which there are as many as cores.
 
-    When the ``await`` is cancelled the process is killed, and replaced when the next call needs one. Context variables stay
-    here. An async function runs on a weft loop there.
+    When the ``await`` is cancelled the process is killed, and replaced when the next call needs one. Context variables
+    stay here. An async function runs on a weft loop there.
 
     Args:
         func: what both processes can import; with cloudpickle (``weft[cluster]``) also lambdas and closures.
@@ -98,8 +98,8 @@ async def to_interpreter(
 ) -> R:
     """Call ``func(*args, **kwargs)`` in a subinterpreter with a lock of its own, of which there are as many as cores.
 
-    It is in this process, so it is cheaper to start than another; ``func``, its arguments and its result are pickled, and
-    all that ``func`` imports has to support subinterpreters (weft does not). Cancelled as :func:`to_thread`.
+    It is in this process, so it is cheaper to start than another; ``func``, its arguments and its result are pickled,
+    and all that ``func`` imports has to support subinterpreters (weft does not). Cancelled as :func:`to_thread`.
 
     Raises:
         WorkerError: before Python 3.14.

@@ -249,7 +249,7 @@ class Processes:
                 WorkerError(
                     f"{BAD_STARTS} worker processes in a row ended at once, the last {worker.fate}: what stands "
                     "on standard error may say why"
-                )  # fmt: skip
+                )
             )
             return
         self._hire()

@@ -1,7 +1,7 @@
 """Tells how a run of ``weft.map`` goes: a line on a terminal, or a call of the user's function.
 
-Invariant: nothing is written where standard error is no terminal, and the last word comes when the run is over. It looks
-at the run by a timer, so it costs nothing per item.
+Invariant: nothing is written where standard error is no terminal, and the last word comes when the run is over. It
+looks at the run by a timer, so it costs nothing per item.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """How functions, items, results and exceptions get into another process.
 
 What both sides can import goes by reference (pickle). Lambdas, closures, and functions of ``__main__`` go by value
-(cloudpickle, the extra ``weft[cluster]``), and then items and results as well, so that a class of ``__main__`` stays one
-class. Without cloudpickle the worker imports the main module once more, as multiprocessing does, when it is first asked
-for something of it. Invariant: what cannot be sent is named, with the remedy. Used by both sides.
+(cloudpickle, the extra ``weft[cluster]``), and then items and results as well, so that a class of ``__main__`` stays
+one class. Without cloudpickle the worker imports the main module once more, as multiprocessing does, when it is first
+asked for something of it. Invariant: what cannot be sent is named, with the remedy. Used by both sides.
 """
 
 from __future__ import annotations
@@ -139,7 +139,7 @@ def check_may_start() -> None:
     """
     if _importing_main:
         raise WorkerError(
-            "the main module starts workers when it is imported, and each worker imports it: put what starts the program "
+            "the main module starts workers when it is imported, and each worker imports it: put what starts it "
             f"behind `if __name__ == {MAIN!r}:`, or install cloudpickle (pip install 'weft[cluster]')"
         )
 

@@ -1,8 +1,10 @@
 """Frames between a worker and its parent, over a socketpair.
 
-A frame is a header (length of the rest, kind, seconds, number of indices), the indices of the jobs that it is about, and a
-pickle of protocol 5. The indices stand outside the pickle, so that one which cannot be read still says whom it is about.
-Invariant: frames arrive whole, in order, and all that was sent before an end arrives before the end. Used by both sides.
+A frame is a header (length of the rest, kind, seconds, number of indices), the indices of the jobs that it is about,
+and a pickle of protocol 5. The indices stand outside the pickle, so that one which cannot be read still says whom it is
+about.
+Invariant: frames arrive whole, in order, and all that was sent before an end arrives before the end. Used by both
+sides.
 """
 
 from __future__ import annotations

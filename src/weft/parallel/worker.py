@@ -1,8 +1,8 @@
 """The inside of a worker process: ``python -m weft.parallel.worker SOCKET BOARD PARENT``.
 
-Takes jobs from the socket, runs them on a weft loop of its own, and reports; a plain function is called between two looks
-at the socket, an async one runs up to ``concurrency`` times at once. Invariant: a worker ends with its parent: by the end
-of the socket, or by the kernel's signal where a function does not let it look. Started by ``crew``.
+Takes jobs from the socket, runs them on a weft loop of its own, and reports; a plain function is called between two
+looks at the socket, an async one runs up to ``concurrency`` times at once. Invariant: a worker ends with its parent: by
+the end of the socket, or by the kernel's signal where a function does not let it look. Started by ``crew``.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class _Worker:
         self._board = board
         self._jobs: deque[Job] = deque()
         self._results: list[tuple[int, bool, Any]] = []
-        self._local: Local | None = None
+        self._local: _Watched | None = None
         self._since: float | None = None  # when the time that the next report tells of began; None while idle
         self._timer: asyncio.Handle | None = None  # for the next look at jobs or results
         self._starting: asyncio.Task[None] | None = None
