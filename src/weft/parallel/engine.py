@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Sized
 from inspect import isasyncgen, isgenerator
 from operator import length_hint
 from typing import Any
@@ -18,8 +18,6 @@ from typing import Any
 from weft.parallel.jobs import Backend, Job
 
 __all__ = ["Engine"]
-
-UNKNOWN = -1
 
 
 class Engine:
@@ -51,8 +49,7 @@ class Engine:
         self._backend = backend
         self._ordered = ordered
         self._retries = retries
-        hint = UNKNOWN if isinstance(items, AsyncIterable) else length_hint(items, UNKNOWN)
-        self.total = None if hint == UNKNOWN else hint
+        self.total = _how_many(items)
         self._taken = 0  # from the items
         self._held = 0  # of these, not yet handed to the consumer
         self._in_flight = 0  # of these, with the backend
@@ -62,6 +59,7 @@ class Engine:
         self._consumer: asyncio.Future[None] | None = None  # while somebody waits for a result
         self._task: asyncio.Task[None] | None = None
         self._closing = False
+        self._stopped = False  # by the consumer, who takes nothing more
         self._over = False
         self._error: BaseException | None = None  # why the run ended before its time
         backend.reports = self
@@ -86,7 +84,7 @@ class Engine:
     def take(self) -> Job | None:
         """The next job that is done, if there is one."""
         line = self._line
-        if not line or not line[0].done:
+        if not line or not line[0].done or self._stopped:
             return None
         self._held -= 1
         if (feeder := self._feeder) is not None and not feeder.done():
@@ -117,7 +115,7 @@ class Engine:
 
     def stop(self) -> None:
         """Ends the run soon; for those who cannot wait."""
-        self._closing = True
+        self._closing = self._stopped = True
         if self._task is None:
             self._over = True
         else:
@@ -208,8 +206,9 @@ class Engine:
     async def _run(self) -> None:
         early = True
         try:
-            await self._backend.start(self._remaining)
-            await self._feed()
+            if self.total != 0:
+                await self._backend.start(self._remaining)
+                await self._feed()
             early = False
         except asyncio.CancelledError:
             if self._error is None and not self._closing:
@@ -311,3 +310,10 @@ class Engine:
     def _remaining(self) -> int | None:
         """How many items are still to come; None where nobody knows."""
         return None if self.total is None else max(self.total - self._taken, 0)
+
+
+def _how_many(items: Any) -> int | None:
+    """The number of items, where it is known; a hint is believed if it says that there are some."""
+    if isinstance(items, Sized):
+        return len(items)
+    return None if isinstance(items, AsyncIterable) else length_hint(items, 0) or None

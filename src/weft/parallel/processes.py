@@ -181,11 +181,14 @@ class Processes:
         elif frame.kind == Kind.AWAITS:
             self._is_async = True
         elif frame.kind == Kind.UNREADABLE:
-            error = NotPicklableError("an item cannot be unpickled in a worker process")
-            error.__cause__ = pickle.loads(frame.payload)
-            self._one_by_one(worker, frame.indices, error)
+            problem = NotPicklableError("an item cannot be unpickled in a worker process")
+            problem.__cause__ = pickle.loads(frame.payload)
+            self._one_by_one(worker, frame.indices, problem)
         elif frame.kind == Kind.BROKEN:
-            self._break(pickle.loads(frame.payload))
+            error = pickle.loads(frame.payload)
+            if not isinstance(error, Exception):  # the main module ended the worker when it was imported there
+                error = WorkerError(f"a worker process cannot begin: {error!r}")
+            self._break(error)
         self._on_change()
 
     def _take_results(self, worker: Worker, frame: Frame) -> None:

@@ -8,6 +8,7 @@ asked for something of it. Invariant: what cannot be sent is named, with the rem
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import os
 import pickle
@@ -95,7 +96,7 @@ def portable(error: BaseException, *, by_value: bool) -> BaseException:
 
 def main_source() -> dict[str, str]:
     """From what another process can import this one's main module (keys of ``multiprocessing.spawn.prepare``)."""
-    main = sys.modules[MAIN]
+    main = sys.modules["__mp_main__"] = sys.modules[MAIN]  # which is what workers call it, as multiprocessing's do
     name = getattr(getattr(main, "__spec__", None), "name", None)
     if name is not None:
         return {"init_main_from_name": name}
@@ -125,10 +126,15 @@ def _import_main(source: dict[str, str]) -> None:
     from multiprocessing import spawn
 
     _importing_main = True
+    loop = asyncio._get_running_loop()
+    asyncio._set_running_loop(
+        None
+    )  # what the module does when it is imported should meet its own errors, not one of ours
     try:
         spawn.prepare(dict(source))
     finally:
         _importing_main = False
+        asyncio._set_running_loop(loop)
 
 
 def check_may_start() -> None:

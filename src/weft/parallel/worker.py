@@ -83,7 +83,7 @@ class _Worker:
 
     def _on_frame(self, frame: Frame) -> None:
         if frame.kind == Kind.SETUP:
-            self._starting = self._loop.create_task(self._set_up(frame.payload))
+            self._set_up(frame.payload)
             return
         try:
             items = pickle.loads(frame.payload)
@@ -99,7 +99,8 @@ class _Worker:
         if not self.ended.done():
             self.ended.set_result(None)
 
-    async def _set_up(self, payload: bytes) -> None:
+    def _set_up(self, payload: bytes) -> None:
+        """Learns what to do. Not in a task: the parent's main module may be imported, which may do what it likes."""
         try:
             setup: Setup = pickle.loads(payload)
             sys.path[:], sys.argv[:] = setup["path"], setup["argv"]
@@ -107,6 +108,13 @@ class _Worker:
             self._by_value: bool = setup["by_value"]
             self._function: Callable[[Any], Any] = pickle.loads(setup["function"])
             self._concurrency: int = setup["concurrency"]
+        except BaseException as exc:
+            self._send(Kind.BROKEN, portable(exc, by_value=False))
+        else:
+            self._starting = self._loop.create_task(self._start())
+
+    async def _start(self) -> None:
+        try:
             local = _Watched(self, self._board, self._function, self._concurrency)
             await local.start(lambda: None)
             self._local = local
