@@ -435,8 +435,8 @@ class TestEnds:
         kept = []
 
         async def main() -> None:
-            kept.append(weft.map(gate, range(3)))
-            asyncio.ensure_future(anext(kept[0]))
+            results = weft.map(gate, range(3))
+            kept.append((results, asyncio.ensure_future(anext(results))))
             await settle()
 
         run(main())

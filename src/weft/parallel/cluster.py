@@ -136,6 +136,10 @@ class Cluster(Batches):
             missing = WorkerError(f"a worker of the cluster cannot import what it needs: {error}")
             missing.__cause__ = error
             self.reports.broken(missing)
+        elif isinstance(error, self._distributed.KilledWorker) and not batch[0].alone:
+            for job in batch:  # whoever killed it, it need not have been them
+                job.alone = True
+            self._lose(batch)
         else:
             super()._batch_failed(batch, error)
 
