@@ -1,12 +1,13 @@
-"""What tests/parallel/test_cluster.py runs in a process of its own: ``weft.map`` over a cluster, in every way it checks.
+"""What tests/parallel/test_cluster.py runs in a process of its own: ``weft.map`` over a cluster, in many ways.
 
-Arguments: the scheduler's address, and a path for notes. Prints a JSON object with an answer for each question. Dask keeps
-threads for as long as a process lives, and takes seconds to import: hence one process for all.
+Arguments: the scheduler's address, and a path for notes. Prints a JSON object with an answer for each question. Dask
+keeps threads for as long as a process lives, and takes seconds to import: hence one process for all.
 """
 
 from __future__ import annotations
 
 import asyncio
+import importlib
 import json
 import os
 import signal
@@ -45,13 +46,12 @@ async def by_value(address: str, path: str) -> Any:
 
 @question
 async def clients(address: str, path: str) -> Any:
-    from distributed import Client
-
+    Client: Any = importlib.import_module("distributed").Client
     results = []
-    async with Client(address, asynchronous=True) as client:  # type: ignore[no-untyped-call]
+    async with Client(address, asynchronous=True) as client:
         for ordered in (True, False):
             results.append(sorted(await weft.map(functions.square, range(9), workers=client, ordered=ordered)))
-    with Client(address) as client:  # type: ignore[no-untyped-call]
+    with Client(address) as client:
         results.append(await weft.map(functions.square, range(9), workers=client))
     return results
 
@@ -76,7 +76,7 @@ async def tasks_left(address: str, path: str) -> Any:
 
 @question
 async def nobody(address: str, path: str) -> Any:
-    cluster.CONNECT = 0.2
+    cluster.CONNECT = 1
     try:
         await weft.map(functions.square, range(3), workers="tcp://127.0.0.1:9")
     except WorkerError as error:

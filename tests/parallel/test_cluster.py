@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from tests.cli.fetch_server import Server
+
 pytestmark = [
     pytest.mark.weft_only,
     pytest.mark.skipif(
@@ -95,3 +97,12 @@ class TestCluster:
 
     def test_nobody_answers(self, answers: Any) -> None:
         assert answers["nobody"].startswith("no Dask scheduler answers at tcp://127.0.0.1:9: ")
+
+    def test_weft_fetch(self, cluster: str, tmp_path: Path) -> None:
+        with Server() as server:
+            urls = [f"{server.url}/page/{number}" for number in range(30)]
+            command = [sys.executable, "-m", "weft", "fetch", *urls, "--cluster", cluster]
+            done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=LIMIT, check=False)
+            assert (done.returncode, server.asked.total()) == (0, 30), done.stderr
+        records = [json.loads(line) for line in done.stdout.splitlines()]
+        assert sorted(record["url"] for record in records) == sorted(urls)

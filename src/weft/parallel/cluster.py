@@ -9,10 +9,10 @@ workers.
 from __future__ import annotations
 
 import asyncio
+import importlib
 import pickle
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from functools import lru_cache
 from time import perf_counter
 from typing import Any
 
@@ -42,10 +42,9 @@ class Cluster(Batches):
     def __init__(self, function: Callable[[Any], Any], where: Any, concurrency: int) -> None:
         super().__init__(1, AHEAD)
         try:
-            import distributed
+            self._distributed: Any = importlib.import_module("distributed")
         except ImportError as exc:
             raise WorkerError("a cluster needs Dask: pip install 'weft[cluster]'") from exc
-        self._distributed = distributed
         self._function = function
         self._is_async = is_async(function)
         self._concurrency = concurrency
@@ -76,7 +75,7 @@ class Cluster(Batches):
                 self._client, self._owned = where, False
                 return
             where, security = where.scheduler.address, where.security
-        client = self._distributed.Client(  # type: ignore[no-untyped-call]
+        client = self._distributed.Client(
             where, asynchronous=True, set_as_default=False, security=security, timeout=CONNECT, name="weft-map"
         )
         self._client = client
@@ -151,16 +150,10 @@ def _on_worker(payload: bytes, items: Sequence[Any], concurrency: int) -> Outcom
     """Runs a batch in a thread of a Dask worker."""
     from weft.runner import run
 
-    function = _unpack(payload)
+    function: Callable[[Any], Any] = pickle.loads(payload)  # each batch has its own: it may be entered
     if not is_async(function):
         return run_batch(function, items)
     return run(_run_async(function, items, concurrency))
-
-
-@lru_cache(maxsize=16)
-def _unpack(payload: bytes) -> Callable[[Any], Any]:
-    function: Callable[[Any], Any] = pickle.loads(payload)
-    return function
 
 
 async def _run_async(function: Callable[[Any], Any], items: Sequence[Any], concurrency: int) -> Outcome:

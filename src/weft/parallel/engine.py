@@ -55,6 +55,7 @@ class Engine:
         self._in_flight = 0  # of these, with the backend
         self._line: deque[Job] = deque()  # to the consumer: by item, or by end
         self._again: deque[Job] = deque()
+        self._gathered: list[Job] = []  # from async items, and not yet with the backend
         self._feeder: asyncio.Future[None] | None = None  # while the run waits for room, or for the last job
         self._consumer: asyncio.Future[None] | None = None  # while somebody waits for a result
         self._task: asyncio.Task[None] | None = None
@@ -81,8 +82,13 @@ class Engine:
 
     # -- the consumer's side
 
-    def take(self) -> Job | None:
+    @property
+    def ready(self) -> Job | None:
         """The next job that is done, if there is one."""
+        return self._line[0] if self._line and self._line[0].done and not self._stopped else None
+
+    def take(self) -> Job | None:
+        """The same, which is the consumer's from now on."""
         line = self._line
         if not line or not line[0].done or self._stopped:
             return None
@@ -272,13 +278,27 @@ class Engine:
                 self._submit(jobs)
 
     async def _feed_async(self, items: AsyncIterator[Any]) -> None:
+        """What comes without a pause goes to the backend together, when there is a pause or no more room."""
         while True:
-            await self._until_room()
+            room = await self._until_room()
+            if len(self._gathered) >= room:
+                self._submit_gathered()
+                continue
             try:
                 item = await anext(items)
-            except StopAsyncIteration:
-                return
-            self._submit([self._job(item)])
+            except BaseException as exc:
+                self._submit_gathered()
+                if isinstance(exc, StopAsyncIteration):
+                    return
+                raise
+            if not self._gathered:
+                self.loop.call_soon(self._submit_gathered)
+            self._gathered.append(self._job(item))
+
+    def _submit_gathered(self) -> None:
+        jobs, self._gathered = self._gathered, []
+        if not self._closing:
+            self._submit(jobs)
 
     def _job(self, item: Any) -> Job:
         job = Job(self._taken, item)

@@ -92,6 +92,14 @@ class Map(Generic[R]):
             with suppress(RuntimeError):  # the loop is closed: nothing runs
                 engine.loop.call_soon_threadsafe(engine.stop)
 
+    def take_nowait(self) -> list[R]:
+        """The results that are there already; of a run that a failure ends, those before it."""
+        engine, results = self._engine, []
+        while (job := engine.ready) is not None and (self._collects or job.error is None):
+            engine.take()
+            results.append(cast(R, job.value if job.error is None else Failed(job.item, job.index, job.error)))
+        return results
+
     async def aclose(self) -> None:
         """Ends the run, and waits until no task and no process of it is left. May be called again."""
         await self._engine.aclose()
