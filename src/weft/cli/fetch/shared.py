@@ -69,21 +69,8 @@ class SharedEngine:
         self._stats = stats
         self._stopping = False
         self._task: asyncio.Task[None] | None = None
-        share = options.workers or 1
-        each = replace(
-            options,
-            urls=(),
-            concurrency=options.concurrency // share,
-            per_host=options.per_host and options.per_host // share,
-        )
-        self._results: Map[Result | Failed[Item]] = map(
-            _Share(each, make),
-            self._items(),
-            concurrency=each.concurrency,
-            workers=options.workers or options.cluster,
-            ordered=False,
-            on_error="collect",
-        )
+        self._options = options
+        self._make = make
 
     async def run(self) -> None:
         """Fetches all there is, or until ``stop``.
@@ -114,8 +101,26 @@ class SharedEngine:
         if self._task is not None:
             self._task.cancel()
 
+    def _shared_out(self) -> Map[Result | Failed[Item]]:
+        options = self._options
+        share = options.workers or 1
+        each = replace(
+            options,
+            urls=(),
+            concurrency=options.concurrency // share,
+            per_host=options.per_host and options.per_host // share,
+        )
+        return map(
+            _Share(each, self._make),
+            self._items(),
+            concurrency=each.concurrency,
+            workers=options.workers or options.cluster,
+            ordered=False,
+            on_error="collect",
+        )
+
     async def _work(self) -> None:
-        async with self._results as results:
+        async with self._shared_out() as results:
             try:
                 with suppress(StopAsyncIteration):
                     while True:
