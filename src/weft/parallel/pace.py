@@ -8,7 +8,7 @@ from __future__ import annotations
 __all__ = ["AHEAD", "Pace"]
 
 #: Seconds of work that lie ready beside what is under way. A round trip takes a millisecond, or ten on a busy machine.
-AHEAD = 0.02
+AHEAD = 0.05
 MOST = 4096  # items; from here on the cost of a batch is nothing beside that of its items
 SMOOTHING = 0.5  # weight of the newest rate
 
