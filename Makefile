@@ -28,7 +28,7 @@ demo: python ## build weft and run `weft race`: one after another, threads, coro
 	$(BIN)/weft race $(ARGS)
 
 test: python ## build weft and run the tests
-	@$(need) test --try frameworks
+	@$(need) test --try frameworks --try cluster
 	@$(build)
 	$(BIN)/python -m pytest $(ARGS)
 

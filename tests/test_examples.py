@@ -315,6 +315,23 @@ class TestThreadsCoroutinesProcesses:
                 assert (processes, threads) == (main[1], main[2])
 
 
+class TestParallel:
+    JOBS = 4
+
+    def test_who_does_the_work(self, run: Run) -> None:
+        lines = run("parallel", "--jobs", str(self.JOBS), "--scale", "0.05")
+        rows = re.findall(r"^(I/O|CPU) +(.+?) +[\d.]+ +(\d+) +(\d+)$", "\n".join(lines), re.MULTILINE)
+        found = {(kind, way): (int(processes), int(threads)) for kind, way, processes, threads in rows}
+        assert len(found) == 10
+        for kind in ("I/O", "CPU"):
+            assert found[kind, "one after another"] == found[kind, "coroutines"] == (1, 1)
+            assert found[kind, "threads"][0] == 1
+            for way in ("processes", "coroutines in processes"):
+                processes, threads = found[kind, way]
+                assert 1 <= processes == threads <= self.JOBS
+        assert found["I/O", "threads"] == (1, self.JOBS)
+
+
 class TestAll:
     def test_the_readme_has_each_of_them(self) -> None:
         assert sorted(promised()) == NAMES

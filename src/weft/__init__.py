@@ -32,6 +32,9 @@ if TYPE_CHECKING:
         start_server,
         start_unix_server,
     )
+    from weft.errors import MapError
+    from weft.parallel.map import Failed, Map, Progress, map
+    from weft.parallel.offload import to_interpreter, to_process, to_thread
 
 if _collecting:
     gc.freeze()
@@ -42,6 +45,10 @@ __all__ = [
     "AsyncConsumer",
     "Consumer",
     "EventLoop",
+    "Failed",
+    "Map",
+    "MapError",
+    "Progress",
     "Runner",
     "StreamReader",
     "StreamWriter",
@@ -51,6 +58,7 @@ __all__ = [
     "consumer",
     "coroutine",
     "install",
+    "map",
     "new_event_loop",
     "open_connection",
     "open_unix_connection",
@@ -58,6 +66,9 @@ __all__ = [
     "serve",
     "start_server",
     "start_unix_server",
+    "to_interpreter",
+    "to_process",
+    "to_thread",
 ]
 
 # What most programs do not use is imported when it is first asked for (PEP 562).
@@ -66,6 +77,10 @@ _LATER = {
     "Consumer": "weft.consumers",
     "StreamReader": "weft.streams",
     "StreamWriter": "weft.streams",
+    "Failed": "weft.parallel.map",
+    "Map": "weft.parallel.map",
+    "MapError": "weft.errors",
+    "Progress": "weft.parallel.map",
     "consumer": "weft.consumers",
     "coroutine": "weft.coroutines",
     "serve": "weft.serving",
@@ -73,6 +88,10 @@ _LATER = {
     "open_unix_connection": "weft.streams",
     "start_server": "weft.streams",
     "start_unix_server": "weft.streams",
+    "map": "weft.parallel.map",
+    "to_interpreter": "weft.parallel.offload",
+    "to_process": "weft.parallel.offload",
+    "to_thread": "weft.parallel.offload",
 }
 
 

@@ -13,7 +13,11 @@ __all__ = [
     "ExecutorShutdownError",
     "LoopClosedError",
     "LoopRunningError",
+    "MapError",
+    "NotPicklableError",
+    "RemoteError",
     "WeftError",
+    "WorkerError",
     "WrongThreadError",
 ]
 
@@ -75,3 +79,52 @@ class ExecutorShutdownError(WeftError, RuntimeError):
 
     message = "Executor shutdown has been called"
     remedy = "Pass an executor of your own to run_in_executor(), or shut the default one down later."
+
+
+class MapError(WeftError, RuntimeError):
+    """The function given to ``weft.map`` failed for an item. Its own exception is the ``__cause__``.
+
+    Attributes:
+        item: the item.
+        index: its place among the items, from 0.
+        error: the function's exception.
+    """
+
+    message = "weft.map() failed for an item"
+
+    def __init__(self, item: object, index: int, error: BaseException) -> None:
+        text = _short(item)
+        super().__init__(f"item {index} ({text}) failed: {type(error).__name__}: {error}")
+        self.item = item
+        self.index = index
+        self.error = error
+        self.__cause__ = error
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.item, self.index, self.error)
+
+
+class WorkerError(WeftError, RuntimeError):
+    """A worker process could not do what it was asked: it does not start, cannot be understood, or has died."""
+
+    message = "A worker process cannot go on"
+
+
+class NotPicklableError(WeftError, TypeError):
+    """A function, an item or a result cannot be sent to another process."""
+
+    message = "This cannot be sent to another process"
+
+
+class RemoteError(WeftError, RuntimeError):
+    """Stands for an exception of a worker that cannot be sent from there; its text names class and message."""
+
+    message = "An exception in a worker"
+
+
+def _short(thing: object, most: int = 100) -> str:
+    try:
+        text = repr(thing)
+    except Exception:  # of somebody else's class: no reason to lose the error that is being told
+        text = f"<{type(thing).__name__} object>"
+    return text if len(text) <= most else f"{text[:most]}..."

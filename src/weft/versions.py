@@ -41,6 +41,8 @@ DATAGRAM_SOCKET_EXPECTED = (
 #: Event-loop policies are deprecated from 3.14 on and gone in 3.16.
 POLICIES_DEPRECATED = sys.version_info >= (3, 14)
 POLICIES_GONE = sys.version_info >= (3, 16)
+#: From 3.14 on there is ``concurrent.futures.InterpreterPoolExecutor``.
+INTERPRETER_POOLS = sys.version_info >= (3, 14)
 
 if sys.version_info >= (3, 14):
     #: Up to 3.13 asyncio keeps a loop's current task in this dict; from 3.14 on it stands in the thread's state.

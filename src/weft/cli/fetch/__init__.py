@@ -1,10 +1,10 @@
 """``weft fetch``: fetches many URLs at once, to JSON lines, files or SQLite.
 
 This file is the command; the parts: ``options`` and ``values`` (the command line), ``run`` (the course of a run),
-``source`` (where URLs come from), ``engine`` and ``rate`` (how many at once, and how fast), ``http`` (the only one
-that knows the client), ``sinks`` (where results go), ``stats`` and ``histogram``, ``display``, ``summary``; ``model``
-is what they pass to each other. Invariant: what finished before the run ended, in whatever way, is written. Called by
-``weft.cli.main``.
+``source`` (where URLs come from), ``engine`` and ``rate`` (how many at once, and how fast), ``shared`` (the same over
+processes or a cluster), ``http`` (the only one that knows the client), ``sinks`` (where results go), ``stats``,
+``histogram``, ``display``, ``summary``; ``model`` is what they pass to each other. Invariant: what finished before the
+run ended, in whatever way, is written. Called by ``weft.cli.main``.
 """
 
 from __future__ import annotations

@@ -53,6 +53,8 @@ class Options:
     max_size: int | None = None  # bytes; None: no limit
     resume: bool = False
     quiet: bool = False
+    workers: int | None = None  # processes; None: this one
+    cluster: str | None = None  # the address of a Dask scheduler
 
 
 class _Parser(argparse.ArgumentParser):
@@ -72,6 +74,7 @@ def parse(arguments: Sequence[str]) -> Options:
     given = _parser().parse_intermixed_args(arguments)
     _check_sources(given)
     _check_sinks(given)
+    _check_workers(given)
     data, headers = _request_body(given)
     return Options(
         urls=tuple(given.urls),
@@ -98,6 +101,8 @@ def parse(arguments: Sequence[str]) -> Options:
         max_size=given.max_size or (HELD if given.max_size is given.out_dir is None else None),
         resume=given.resume,
         quiet=given.quiet,
+        workers=given.workers,
+        cluster=given.cluster,
     )
 
 
@@ -129,6 +134,8 @@ def _add_pace(group: argparse._ArgumentGroup) -> None:
     add("-c", "--concurrency", type=values.concurrency, default=CONCURRENCY, metavar="N",
         help=f"so many requests at once; default: {CONCURRENCY}")  # fmt: skip
     add("--per-host", type=values.count, metavar="N", help="at most so many connections to one host; default: no limit")
+    add("--workers", type=values.count, metavar="N", help="share the work among so many processes; default: this one")
+    add("--cluster", metavar="ADDRESS", help="share it among a Dask cluster: the address of its scheduler")
     add("--rate", type=values.rate, metavar="N", help="start at most so many requests per second")
     add("--retries", type=values.whole, default=RETRIES, metavar="N",
         help=f"try again so often, where that is safe and may help; default: {RETRIES}")  # fmt: skip
@@ -205,6 +212,19 @@ def _check_sinks(given: argparse.Namespace) -> None:
         raise Refused(f"--body {given.body} and --out-dir exclude each other: the bodies are in the files")
     if given.output is given.out_dir is None and given.db is not None and given.body in ("text", "base64"):
         raise Refused(f"--body {given.body} is for JSON lines; a database takes the bytes as they are")
+
+
+def _check_workers(given: argparse.Namespace) -> None:
+    if given.workers is not None and given.cluster is not None:
+        raise Refused("--workers and --cluster exclude each other: the work goes to processes here, or to the cluster")
+    if given.cluster is not None and ":" not in given.cluster:
+        raise Refused(f"--cluster {given.cluster} is not an address such as tcp://scheduler:8786")
+    if given.cluster is not None and given.out_dir is not None:
+        raise Refused("--cluster and --out-dir exclude each other: the files would be on the machines of the cluster")
+    for name in ("concurrency", "per_host"):
+        if given.workers is not None and (getattr(given, name) or given.workers) < given.workers:
+            option = "--per-host" if name == "per_host" else "-c"
+            raise Refused(f"{option} {getattr(given, name)} cannot be shared out among --workers {given.workers}")
 
 
 def _request_body(given: argparse.Namespace) -> tuple[bytes | None, tuple[tuple[str, str], ...]]:

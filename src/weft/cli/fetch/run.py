@@ -21,6 +21,7 @@ from weft.cli.fetch.engine import Engine, Feed
 from weft.cli.fetch.http import Fetcher, make_client
 from weft.cli.fetch.model import Refused, SinkError
 from weft.cli.fetch.options import STANDARD, Options
+from weft.cli.fetch.shared import SharedEngine
 from weft.cli.fetch.sinks import Sink
 from weft.cli.fetch.sinks.database import Database
 from weft.cli.fetch.sinks.files import Files
@@ -89,9 +90,13 @@ async def _run(
             writers = [Writer(sink) for sink in sinks]
             for writer in writers:
                 stack.push_async_callback(writer.close)
-            client = await stack.enter_async_context(make(options))
             feed = Feed(source, outcome.stats, rate=options.rate, known_by=writers if options.resume else ())
-            engine = Engine(feed, Fetcher(client, options, files), writers, outcome.stats, options.concurrency)
+            engine: Engine | SharedEngine
+            if options.workers is not None or options.cluster is not None:
+                engine = SharedEngine(feed, options, make, writers, outcome.stats)
+            else:
+                client = await stack.enter_async_context(make(options))
+                engine = Engine(feed, Fetcher(client, options, files), writers, outcome.stats, options.concurrency)
             if _shown(options):
                 display = Display(outcome.stats, sys.stderr, lambda: source.fraction)
                 stack.push_async_callback(_end, asyncio.create_task(display.run(), name="weft-fetch-display"))
@@ -130,7 +135,7 @@ class _Stopper:
     def __init__(self, signals: Sequence[int]) -> None:
         self._loop = asyncio.get_running_loop()
         self._before = {number: signal.getsignal(number) for number in signals}
-        self._engine: Engine | None = None
+        self._engine: Engine | SharedEngine | None = None
         self.stopped: signal.Signals | None = None
 
     def __enter__(self) -> _Stopper:
@@ -144,7 +149,7 @@ class _Stopper:
                 self._loop.remove_signal_handler(number)
                 signal.signal(number, handler)
 
-    def attach(self, engine: Engine) -> None:
+    def attach(self, engine: Engine | SharedEngine) -> None:
         """Names what to stop; at once, if a signal has come before."""
         self._engine = engine
         if self.stopped is not None:
