@@ -1,7 +1,8 @@
 """What differs between the supported versions of CPython, as named constants: the only place that compares versions."""
 
+import inspect
 import sys
-from asyncio import events, format_helpers
+from asyncio import coroutines, events, format_helpers
 from collections.abc import Callable
 from contextvars import Context
 from typing import Any
@@ -66,6 +67,16 @@ def format_callback(callback: Any, args: tuple[Any, ...], debug: bool) -> str:
     if sys.version_info >= (3, 13):
         return str(format_helpers._format_callback_source(callback, args, debug=debug))  # type: ignore[attr-defined]
     return str(format_helpers._format_callback_source(callback, args))
+
+
+def mark_coroutine_function(function: Any) -> None:
+    """Have ``iscoroutinefunction`` say of a compiled function, which returns a coroutine, that it is one.
+
+    asyncio's asks for the mark in every version; that of :mod:`inspect` can be told from 3.12 on.
+    """
+    function._is_coroutine = coroutines._is_coroutine  # type: ignore[attr-defined]  # private, so not in typeshed
+    if sys.version_info >= (3, 12):
+        inspect.markcoroutinefunction(function)
 
 
 def call_task_factory(

@@ -6,6 +6,8 @@ cdef class Runnable:
     cdef object describe(self)
     cdef int report(self, object loop, object error) except -1
     cdef int drop(self) except -1
+    cdef bint is_void(self) noexcept
+    cdef void leave_heap(self) noexcept
 
 
 cdef class Handle(Runnable):

@@ -52,3 +52,4 @@ cdef class TaskScheduler(Scheduler):
     cdef int unlink(self, Stepper stepper) except -1
 
 cdef Stepper new_stepper()
+cdef int register_listener_type(object cls) except -1

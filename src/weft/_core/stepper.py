@@ -66,6 +66,15 @@ ADD_AWAITED_BY = cython.declare(object, versions.future_add_to_awaited_by)
 DISCARD_AWAITED_BY = cython.declare(object, versions.future_discard_from_awaited_by)
 # SAFETY: the module that defines the class holds it.
 waiter_type = cython.declare(cython.pointer(PyTypeObject), cython.cast(cython.pointer(PyTypeObject), Waiter))
+listener_type = cython.declare(cython.pointer(PyTypeObject), cython.NULL)
+
+
+def register_listener_type(cls):
+    """Learn of another runnable, of a module above, that is a done callback and takes the future as its argument."""
+    global listener_type
+    # SAFETY: the module that defines the class holds it.
+    listener_type = cython.cast(cython.pointer(PyTypeObject), cls)
+    return 0
 
 
 class Stepper(Runnable):
@@ -301,8 +310,8 @@ class TaskScheduler(Scheduler):
             TypeError: when ``callback`` is not callable.
         """
         self.check()
-        if Py_TYPE(callback) == self.step_type and len(args) == 1:
-            # A future that is done wakes its task. asyncio ignores what this returns.
+        if (Py_TYPE(callback) == self.step_type or Py_TYPE(callback) == listener_type) and len(args) == 1:
+            # A future that is done wakes its task, or tells who listens. asyncio ignores what this returns.
             # SAFETY: push() takes a reference of its own.
             self.ring.push(callback, cython.cast(cython.pointer(PyObject), args[0]))
             return None
