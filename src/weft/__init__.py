@@ -21,8 +21,30 @@ from weft.loop import EventLoop
 from weft.runner import Runner, install, new_event_loop, run
 
 if TYPE_CHECKING:
+    from weft.acceleration import Acceleration, accelerate
     from weft.consumers import AsyncConsumer, Consumer, consumer
     from weft.coroutines import coroutine
+    from weft.primitives import (
+        Barrier,
+        BoundedSemaphore,
+        Condition,
+        Event,
+        LifoQueue,
+        Lock,
+        PriorityQueue,
+        Queue,
+        Semaphore,
+        TaskGroup,
+        Timeout,
+        as_completed,
+        gather,
+        shield,
+        sleep,
+        timeout,
+        timeout_at,
+        wait,
+        wait_for,
+    )
 
 if _collecting:
     gc.freeze()
@@ -30,26 +52,73 @@ if _collecting:
     gc.enable()
 
 __all__ = [
+    "Acceleration",
     "AsyncConsumer",
+    "Barrier",
+    "BoundedSemaphore",
+    "Condition",
     "Consumer",
+    "Event",
     "EventLoop",
+    "LifoQueue",
+    "Lock",
+    "PriorityQueue",
+    "Queue",
     "Runner",
+    "Semaphore",
     "Task",
+    "TaskGroup",
     "TaskState",
+    "Timeout",
     "__version__",
+    "accelerate",
+    "as_completed",
     "consumer",
     "coroutine",
+    "gather",
     "install",
     "new_event_loop",
     "run",
+    "shield",
+    "sleep",
+    "timeout",
+    "timeout_at",
+    "wait",
+    "wait_for",
 ]
 
 # What most programs do not use is imported when it is first asked for (PEP 562).
 _LATER = {
+    "Acceleration": "weft.acceleration",
     "AsyncConsumer": "weft.consumers",
     "Consumer": "weft.consumers",
+    "accelerate": "weft.acceleration",
     "consumer": "weft.consumers",
     "coroutine": "weft.coroutines",
+    **dict.fromkeys(
+        [
+            "Barrier",
+            "BoundedSemaphore",
+            "Condition",
+            "Event",
+            "LifoQueue",
+            "Lock",
+            "PriorityQueue",
+            "Queue",
+            "Semaphore",
+            "TaskGroup",
+            "Timeout",
+            "as_completed",
+            "gather",
+            "shield",
+            "sleep",
+            "timeout",
+            "timeout_at",
+            "wait",
+            "wait_for",
+        ],
+        "weft.primitives",
+    ),
 }
 
 

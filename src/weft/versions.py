@@ -33,8 +33,6 @@ SENDFILE_ALWAYS_SEEKS = sys.version_info >= (3, 14)
 STREAM_HAS_ONE_CONTEXT = sys.version_info >= (3, 15)
 #: From 3.13 on ``create_unix_server`` removes its path when the server closes, unless told otherwise.
 UNIX_SERVER_UNLINKS = sys.version_info >= (3, 13)
-#: From 3.13 on queues can be shut down.
-QUEUE_SHUTDOWN = sys.version_info >= (3, 13)
 #: From 3.13 on whoever leaves a semaphore's line wakes all for whom there is room; before, the next one alone.
 SEMAPHORE_WAKES_ALL = sys.version_info >= (3, 13)
 #: From 3.13 on a ``Condition.wait()`` that fails passes the notification on that it may have got, and raises the

@@ -10,6 +10,7 @@ from asyncio.exceptions import CancelledError
 
 import cython
 from cython.cimports.weft._core.lines import LoopBound, Wait, leave, new_line, wake_some
+from cython.cimports.weft._core.operation import ENDED
 from cython.cimports.weft._core.locks import Acquire, LockCore, leaving, new_acquire
 from cython.cimports.weft._core.sys.python import Py_TYPE, PyTypeObject
 from cython.cimports.weft._core.waiter import Waiter
@@ -131,6 +132,7 @@ class ConditionWait(Wait):
 
     def take_again(self):
         self.acquiring = new_acquire(self.condition.own, False)
+        self.acquiring.stage = ENDED  # it is driven from here, by nobody else
         if Py_TYPE(self.acquiring.begin()) == waiter_type:
             self.waiter = self.acquiring.waiter
             return self.waiter

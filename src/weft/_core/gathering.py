@@ -7,6 +7,7 @@ done once, with the first error or with all results, and every child's error cou
 import asyncio
 from asyncio import _get_running_loop, ensure_future, tasks
 from asyncio.exceptions import CancelledError
+from collections.abc import Awaitable
 from types import CoroutineType
 
 import cython
@@ -22,6 +23,7 @@ from cython.cimports.weft._core.futures import (
 from cython.cimports.weft._core.handle import Runnable
 from cython.cimports.weft._core.operation import Operation
 from cython.cimports.weft._core.stepper import register_listener_type
+from cython.cimports.weft._core.task import spawn, spawner_of
 
 from weft import versions
 
@@ -36,42 +38,22 @@ DISCARD_AWAITED_BY = cython.declare(object, versions.future_discard_from_awaited
 COUNTS_AT_ONCE = cython.declare(cython.bint, versions.EAGER_TASKS)
 
 
-class Listener(Runnable):
-    """A done callback that the ready ring calls directly; other loops call it as they call any."""
+class Gathering(Runnable):
+    def __repr__(self):
+        return f"<gather of {len(self.children)}, {self.finished} done>"
 
     def __call__(self, future):
-        self.target.on_done(future)
-
-    def __repr__(self):
-        return f"<done callback of {self.target!r}>"
+        """A child is done, on a loop that is not ours."""
+        self.on_done(future)
 
     def run(self, argument):
         # SAFETY: the ring's entry holds the argument until run() returns.
-        self.target.on_done(cython.cast(object, argument))
+        self.on_done(cython.cast(object, argument))
         return 0
-
-    def describe(self):
-        return self.target
 
     def report(self, loop, error):
-        loop.call_exception_handler({"message": f"Exception in callback {self!r}", "exception": error})
+        loop.call_exception_handler({"message": f"Exception in {self!r}", "exception": error})
         return 0
-
-
-class Listening:
-    def on_done(self, future):
-        raise NotImplementedError
-
-
-def new_listener(target):
-    listener: Listener = Listener.__new__(Listener)
-    listener.target = target
-    return listener
-
-
-class Gathering(Listening):
-    def __repr__(self):
-        return f"<gather of {len(self.children)}, {self.finished} done>"
 
     def on_done(self, future):
         self.finished += 1
@@ -119,7 +101,7 @@ class Gathering(Listening):
 
     def add(self, argument, loop):
         """The child for an argument, which is asked for its end; what it returns goes into ``children``."""
-        child: object = new_child(argument, loop)
+        child: object = new_child(argument, loop, self.spawner)
         if child is not argument:
             # The caller cannot take care of it.
             child._log_destroy_pending = False
@@ -130,19 +112,19 @@ class Gathering(Listening):
         if ADD_AWAITED_BY is not None and self.waiting_task is not None:
             ADD_AWAITED_BY(child, self.waiting_task)
         if is_known(child):
-            add_callback(child, self.listener, self.context)
+            add_callback(child, self, self.context)
         else:
-            child.add_done_callback(self.listener)
+            child.add_done_callback(self)
         return child
 
 
-def new_child(argument, loop):
+def new_child(argument, loop, spawner):
     if type(argument) is not CoroutineClass and not isinstance(argument, Operation):
         return ENSURE_FUTURE(argument, loop=loop)
-    if loop is None:
-        loop = RUNNING_LOOP_OR_NONE()
     try:
-        return loop.create_task(argument)
+        if spawner is not None and (loop is None or loop is spawner):
+            return spawn(spawner, argument)
+        return (RUNNING_LOOP_OR_NONE() if loop is None else loop).create_task(argument)
     except RuntimeError:
         argument.close()
         raise
@@ -163,10 +145,10 @@ def gather(*coros_or_futures, return_exceptions=False):
         return STOCK_GATHER(*coros_or_futures, return_exceptions=return_exceptions)
     gathering: Gathering = Gathering.__new__(Gathering)
     gathering.keeps_errors = return_exceptions
+    gathering.spawner = spawner_of(running)
     gathering.children = []
     gathering.early = []
     gathering.context = PyContext_CopyCurrent()
-    gathering.listener = new_listener(gathering)
     if ADD_AWAITED_BY is not None:
         gathering.waiting_task = asyncio.current_task(running)
     loop: object = None
@@ -181,12 +163,12 @@ def gather(*coros_or_futures, return_exceptions=False):
     gathering.outer = OuterFuture(gathering.children, loop=loop)
     for child in gathering.early:
         gathering.on_done(child)
-    # The children hold the listener; together with this they would be a cycle.
-    gathering.early = gathering.listener = gathering.context = None
+    gathering.early = gathering.context = None
     if gathering.waiting_task is not None:
         gathering.outer.add_done_callback(gathering.forget_waiting)
     return gathering.outer
 
 
+gather.__annotations__ = {"coros_or_futures": Awaitable, "return_exceptions": bool, "return": asyncio.Future}
 gather.__module__ = "weft"
-register_listener_type(Listener)
+register_listener_type(Gathering)

@@ -17,10 +17,7 @@ from cython.cimports.weft._core.locks import EventCore, new_event
 from cython.cimports.weft._core.sys.python import Py_TYPE, PyTypeObject
 from cython.cimports.weft._core.waiter import GIVEN_UP
 
-from weft import versions
-
-HAS_SHUTDOWN = cython.declare(cython.bint, versions.QUEUE_SHUTDOWN)
-# Never raised where queues cannot be shut down.
+# From 3.13 on queues can be shut down, by asyncio's own method.
 QueueShutDown = cython.declare(object, getattr(asyncio, "QueueShutDown", None))
 HEAP_PUSH = cython.declare(object, heapq.heappush)
 HEAP_POP = cython.declare(object, heapq.heappop)

@@ -4,8 +4,9 @@ The invariant: a sleep that has ended, in whatever way, is no longer waited for:
 a void slot until the heap drops it, as a cancelled timer does.
 """
 
-import asyncio
 from asyncio import get_running_loop
+from collections.abc import Coroutine
+from typing import Any
 
 import cython
 from cython.cimports.libc.stdint import int64_t
@@ -121,5 +122,6 @@ def sleep(delay, result=None):
     return sleeping
 
 
+sleep.__annotations__ = {"delay": float, "result": Any, "return": Coroutine}
 versions.mark_coroutine_function(sleep)
 sleep.__module__ = "weft"

@@ -14,9 +14,9 @@ from weft.cli import USAGE_ERROR
 __all__ = ["main"]
 
 USAGE = """\
-usage: weft run SCRIPT [ARGUMENTS]
-       weft run -m MODULE [ARGUMENTS]
-       weft run -c CODE [ARGUMENTS]"""
+usage: weft run [--no-accelerate] SCRIPT [ARGUMENTS]
+       weft run [--no-accelerate] -m MODULE [ARGUMENTS]
+       weft run [--no-accelerate] -c CODE [ARGUMENTS]"""
 
 HELP = f"""{USAGE}
 
@@ -26,6 +26,9 @@ or asyncio.get_event_loop() makes in it is weft's. A loop that the program asks 
   SCRIPT     a file, a directory or zip file with a __main__.py, or - for the standard input
   -m MODULE  a module or a package, as with python -m
   -c CODE    the program itself, as with python -c
+
+  --no-accelerate  leave asyncio's queues, locks, sleep() and their like as they are; weft has faster ones, which
+                   otherwise take their place
 
 Options of the interpreter go before: python -X dev -W error -m weft run SCRIPT"""
 
@@ -43,6 +46,9 @@ def main(arguments: Sequence[str]) -> int:
         BaseException: what leaves the program, ``SystemExit`` included; its traceback will be shown without the frames
             of weft and of the import system that lie below the program.
     """
+    accelerates = list(arguments[:1]) != ["--no-accelerate"]
+    if not accelerates:
+        arguments = arguments[1:]
     if not arguments:
         return _refuse("which program? Name a SCRIPT, -m MODULE or -c CODE")
     first = arguments[0]
@@ -58,7 +64,7 @@ def main(arguments: Sequence[str]) -> int:
     from weft.cli._default_loop import make_default
     from weft.cli._program import launch
 
-    make_default()
+    make_default(accelerates=accelerates)
     launch(form, target, rest)
     return 0
 

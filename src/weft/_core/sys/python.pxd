@@ -45,6 +45,7 @@ cdef extern from "weft_sys.h":
     void weft_set_traverse(object type, traverseproc function)
     PyObject* weft_call0(object method, object self)
     object weft_ask "weft_call0"(object method, object self)
+    void weft_inherit_new(object type)
     PyObject* weft_call_method0(object self, object name)
     int weft_add_done_callback(object method, object future, object callback, object context, object kwnames) except -1
     PySendResult weft_step(object coroutine, PyObject* exception, object throw_name, PyObject** result)
