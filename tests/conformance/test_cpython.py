@@ -13,7 +13,13 @@ import pytest
 
 from tools.conformance import exclusions, interpreters
 from tools.conformance.__main__ import execute
-from tools.conformance.modules import QUICK_FOREIGN_TASK_MODULES, QUICK_MODULES, QUICK_WITHOUT, SLOWEST_FIRST
+from tools.conformance.modules import (
+    QUICK_ACCELERATED_MODULES,
+    QUICK_FOREIGN_TASK_MODULES,
+    QUICK_MODULES,
+    QUICK_WITHOUT,
+    SLOWEST_FIRST,
+)
 from tools.conformance.supervise import Job, Outcomes
 from tools.conformance.verdict import judge
 
@@ -25,6 +31,7 @@ pytestmark = [
 LIMIT = 20.0  # seconds; the slowest of these tests takes two and a half on stock asyncio
 CASES = [("weft", module) for module in QUICK_MODULES]
 CASES += [("weft+ctask", module) for module in QUICK_FOREIGN_TASK_MODULES]
+CASES += [("weft+accelerated", module) for module in QUICK_ACCELERATED_MODULES]
 
 Results: TypeAlias = Mapping[str, Mapping[str, Outcomes]]
 

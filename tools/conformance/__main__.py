@@ -20,7 +20,7 @@ if __package__ in (None, ""):  # started as a file
 
 from tools.conformance import exclusions, interpreters, report
 from tools.conformance.interpreters import Interpreter
-from tools.conformance.modules import FOREIGN_TASK_MODULES, MODULES, SLOWEST_FIRST
+from tools.conformance.modules import MODULES, MODULES_OF, SLOWEST_FIRST
 from tools.conformance.supervise import Job, Outcomes, retry_failed, run_module
 from tools.conformance.targets import TARGETS
 from tools.conformance.verdict import Verdict, judge, total, unmatched
@@ -35,7 +35,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tools.conformance", description=__doc__.partition("\n")[0])
     parser.add_argument("--python", action="append", metavar="PATH", help="an interpreter to test; repeatable "
                         "(default: this one, and those in .venv-3.*/)")  # fmt: skip
-    parser.add_argument("--target", action="append", choices=TARGETS, help="repeatable (default: weft and weft+ctask)")
+    parser.add_argument("--target", action="append", choices=TARGETS, help="repeatable (default: all of weft)")
     parser.add_argument("--module", action="append", choices=MODULES, help="repeatable (default: all)")
     parser.add_argument("--test", action="append", metavar="GLOB", help='only tests like "test_tasks.*.test_wait*"')
     parser.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1), help="modules run at a time")
@@ -52,7 +52,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def plan(python: Interpreter, targets: Sequence[str], options: argparse.Namespace) -> list[Job]:
     """The jobs for one interpreter: the baseline, then each target, slow modules first."""
-    chosen = options.module or (FOREIGN_TASK_MODULES if set(targets) == {"weft+ctask"} else MODULES)
+    chosen = options.module or (MODULES_OF.get(targets[0], MODULES) if len(targets) == 1 else MODULES)
     ordered = sorted(
         chosen, key=lambda name: SLOWEST_FIRST.index(name) if name in SLOWEST_FIRST else len(SLOWEST_FIRST)
     )
@@ -61,7 +61,7 @@ def plan(python: Interpreter, targets: Sequence[str], options: argparse.Namespac
         Job(python.path, target, module, tuple(options.test or ()), limit=limits[target])
         for module in ordered
         for target in ("stock", *targets)
-        if target != "weft+ctask" or module in FOREIGN_TASK_MODULES
+        if module in MODULES_OF.get(target, MODULES)
     ]
 
 
@@ -93,7 +93,7 @@ class Session:
 
     def run(self, python: Interpreter) -> None:
         """Tests one interpreter, and prints what came out."""
-        wanted = self.options.target or ["weft", "weft+ctask"]
+        wanted = self.options.target or list(exclusions.OWN_TARGETS)
         reasons = {target: python.lacks(target) for target in ("stock", *wanted)}
         for target, reason in reasons.items():
             if reason is not None:

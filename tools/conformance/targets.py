@@ -3,8 +3,8 @@
 The invariant: the test modules themselves stay as they are; only names *they look up in asyncio* and in their own
 ``utils`` change. Called by ``worker`` (and, through ``CHILD_PREFIX``, by interpreters that a test starts).
 
-A target is ``stock`` (nothing redirected), ``uvloop``, ``weft``, or ``weft+ctask``: weft's loop driving the
-interpreter's own Task class.
+A target is ``stock`` (nothing redirected), ``uvloop``, ``weft``, ``weft+ctask``: weft's loop driving the interpreter's own
+Task class, or ``weft+accelerated``: weft with ``weft.accelerate()`` in force.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from unittest import mock
 from tools.conformance import fakeclock
 
 ROOT = Path(__file__).resolve().parents[2]
-TARGETS = ("stock", "uvloop", "weft", "weft+ctask")
+TARGETS = ("stock", "uvloop", "weft", "weft+ctask", "weft+accelerated")
 CHILD_PREFIX = (
     "import sys; sys.path.insert(1, {root!r})\nfrom tools.conformance import targets; targets.redirect({name!r})\n"
 )
@@ -130,7 +130,7 @@ def redirect(target: str) -> None:
         policy = getattr(asyncio.unix_events, name, None)
         if policy is not None:
             policy._loop_factory = loop
-    if target == "weft":
+    if target in ("weft", "weft+accelerated"):
         task = importlib.import_module("weft").Task
         # What the stock loop makes, in the tests of its own insides, stays stock.
         view = types.SimpleNamespace(**vars(asyncio.tasks))
@@ -141,6 +141,8 @@ def redirect(target: str) -> None:
         if factory is not None:
             for owner in (asyncio, asyncio.tasks):
                 setattr(owner, "eager_task_factory", factory(task))  # noqa: B010 - not in 3.11
+    if target == "weft+accelerated":
+        importlib.import_module("weft").accelerate()
 
 
 def redirect_children(target: str) -> None:

@@ -24,7 +24,8 @@ waiter_type = cython.declare(cython.pointer(PyTypeObject), cython.cast(cython.po
 
 
 class ConditionCore(LoopBound):
-    def __init__(self, lock=None):
+    def __init__(self, lock=None, **unexpected):
+        self.refuse(unexpected)
         self._lock = Lock() if lock is None else lock
         self.settle()
         # asyncio lends them out as attributes, and so do programs that look for them.

@@ -15,6 +15,7 @@ cdef class LoopBound:
     cdef Scheduler scheduler  # the same, where it is ours
 
     cdef object bind(self)
+    cdef int refuse(self, dict unexpected) except -1
     cdef int settle(self) except -1
     cdef tuple state_names(self)
     cdef Py_ssize_t waiting_count(self) except -1

@@ -106,6 +106,14 @@ class LoopBound:
         self.scheduler = None
         self.loop = value
 
+    def refuse(self, unexpected):
+        """Keyword arguments that nobody takes; ``loop`` was one once."""
+        if unexpected:
+            raise TypeError(
+                f"{type(self).__name__}.__init__() got an unexpected keyword argument {next(iter(unexpected))!r}"
+            )
+        return 0
+
     def settle(self):
         """Set the fields that are no attributes, of an object that is just made."""
         raise NotImplementedError

@@ -27,7 +27,8 @@ WOKEN_AT_ONCE = cython.declare(cython.Py_ssize_t, 1 << 62)
 
 
 class LockCore(LoopBound):
-    def __init__(self):
+    def __init__(self, **unexpected):
+        self.refuse(unexpected)
         self.settle()
         self.is_locked = False
         self.line = None
@@ -170,7 +171,8 @@ def leaving(lock):
 
 
 class EventCore(LoopBound):
-    def __init__(self):
+    def __init__(self, **unexpected):
+        self.refuse(unexpected)
         self.settle()
         self.value = False
 
@@ -247,7 +249,8 @@ class EventWait(Wait):
 
 
 class SemaphoreCore(LoopBound):
-    def __init__(self, value=1):
+    def __init__(self, value=1, **unexpected):
+        self.refuse(unexpected)
         if value < 0:
             raise ValueError("Semaphore initial value must be >= 0")
         self.settle()

@@ -26,7 +26,8 @@ POPLEFT = cython.declare(object, deque.popleft)
 
 
 class QueueCore(LoopBound):
-    def __init__(self, maxsize=0):
+    def __init__(self, maxsize=0, **unexpected):
+        self.refuse(unexpected)
         self._maxsize = maxsize
         self.settle()
         self.finished = None
