@@ -21,6 +21,7 @@ from weft.loop import EventLoop
 from weft.runner import Runner, install, new_event_loop, run
 
 if TYPE_CHECKING:
+    from weft.acceleration import Acceleration, accelerate
     from weft.consumers import AsyncConsumer, Consumer, consumer
     from weft.coroutines import coroutine
     from weft.serving import serve
@@ -35,6 +36,27 @@ if TYPE_CHECKING:
     from weft.errors import MapError
     from weft.parallel.map import Failed, Map, Progress, map
     from weft.parallel.offload import to_interpreter, to_process, to_thread
+    from weft.primitives import (
+        Barrier,
+        BoundedSemaphore,
+        Condition,
+        Event,
+        LifoQueue,
+        Lock,
+        PriorityQueue,
+        Queue,
+        Semaphore,
+        TaskGroup,
+        Timeout,
+        as_completed,
+        gather,
+        shield,
+        sleep,
+        timeout,
+        timeout_at,
+        wait,
+        wait_for,
+    )
 
 if _collecting:
     gc.freeze()
@@ -42,21 +64,36 @@ if _collecting:
     gc.enable()
 
 __all__ = [
+    "Acceleration",
     "AsyncConsumer",
+    "Barrier",
+    "BoundedSemaphore",
+    "Condition",
     "Consumer",
+    "Event",
     "EventLoop",
     "Failed",
     "Map",
     "MapError",
     "Progress",
+    "LifoQueue",
+    "Lock",
+    "PriorityQueue",
+    "Queue",
     "Runner",
     "StreamReader",
     "StreamWriter",
+    "Semaphore",
     "Task",
+    "TaskGroup",
     "TaskState",
+    "Timeout",
     "__version__",
+    "accelerate",
+    "as_completed",
     "consumer",
     "coroutine",
+    "gather",
     "install",
     "map",
     "new_event_loop",
@@ -69,10 +106,17 @@ __all__ = [
     "to_interpreter",
     "to_process",
     "to_thread",
+    "shield",
+    "sleep",
+    "timeout",
+    "timeout_at",
+    "wait",
+    "wait_for",
 ]
 
 # What most programs do not use is imported when it is first asked for (PEP 562).
 _LATER = {
+    "Acceleration": "weft.acceleration",
     "AsyncConsumer": "weft.consumers",
     "Consumer": "weft.consumers",
     "StreamReader": "weft.streams",
@@ -81,6 +125,7 @@ _LATER = {
     "Map": "weft.parallel.map",
     "MapError": "weft.errors",
     "Progress": "weft.parallel.map",
+    "accelerate": "weft.acceleration",
     "consumer": "weft.consumers",
     "coroutine": "weft.coroutines",
     "serve": "weft.serving",
@@ -92,6 +137,30 @@ _LATER = {
     "to_interpreter": "weft.parallel.offload",
     "to_process": "weft.parallel.offload",
     "to_thread": "weft.parallel.offload",
+    **dict.fromkeys(
+        [
+            "Barrier",
+            "BoundedSemaphore",
+            "Condition",
+            "Event",
+            "LifoQueue",
+            "Lock",
+            "PriorityQueue",
+            "Queue",
+            "Semaphore",
+            "TaskGroup",
+            "Timeout",
+            "as_completed",
+            "gather",
+            "shield",
+            "sleep",
+            "timeout",
+            "timeout_at",
+            "wait",
+            "wait_for",
+        ],
+        "weft.primitives",
+    ),
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import warnings
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
@@ -39,7 +40,7 @@ class Runner(asyncio.Runner):  # type: ignore[misc]  # final in typeshed alone: 
         super().__init__(debug=debug, loop_factory=loop_factory)
 
 
-def run(main: Coroutine[Any, Any, T], *, debug: bool | None = None) -> T:
+def run(main: Coroutine[Any, Any, T], *, debug: bool | None = None, accelerate: bool = False) -> T:
     """Run the coroutine ``main`` on a new weft loop, clean up, and return its result: :func:`asyncio.run`, faster.
 
     Remaining tasks are cancelled, asynchronous generators and the default executor shut down, and the loop is closed.
@@ -48,6 +49,8 @@ def run(main: Coroutine[Any, Any, T], *, debug: bool | None = None) -> T:
     Args:
         main: a coroutine (an ``async def`` function that was called).
         debug: asyncio's debug mode; None leaves it to ``PYTHONASYNCIODEBUG``.
+        accelerate: put weft's queues, locks, ``sleep`` and their like in the place of asyncio's meanwhile; see
+            :func:`weft.accelerate`.
 
     Raises:
         RuntimeError: when a loop is running in this thread.
@@ -57,8 +60,14 @@ def run(main: Coroutine[Any, Any, T], *, debug: bool | None = None) -> T:
         if asyncio.iscoroutine(main):
             main.close()
         raise LoopRunningError("weft.run() cannot be called from a running event loop")
-    with Runner(debug=debug) as runner:
+    with _accelerated() if accelerate else contextlib.nullcontext(), Runner(debug=debug) as runner:
         return runner.run(main)
+
+
+def _accelerated() -> contextlib.AbstractContextManager[object]:
+    from weft.acceleration import accelerate
+
+    return accelerate()
 
 
 def install() -> None:

@@ -1,7 +1,8 @@
 """What differs between the supported versions of CPython, as named constants: the only place that compares versions."""
 
+import inspect
 import sys
-from asyncio import events, format_helpers
+from asyncio import coroutines, events, format_helpers
 from collections.abc import Callable
 from contextvars import Context
 from typing import Any
@@ -34,6 +35,13 @@ STREAM_HAS_ONE_CONTEXT = sys.version_info >= (3, 15)
 STREAM_READER_IS_KNOWN = (3, 11) <= sys.version_info < (3, 16)
 #: From 3.13 on ``create_unix_server`` removes its path when the server closes, unless told otherwise.
 UNIX_SERVER_UNLINKS = sys.version_info >= (3, 13)
+#: From 3.13 on whoever leaves a semaphore's line wakes all for whom there is room; before, the next one alone.
+SEMAPHORE_WAKES_ALL = sys.version_info >= (3, 13)
+#: From 3.13 on a ``Condition.wait()`` that fails passes the notification on that it may have got, and raises the
+#: cancellation that came; before, it raised a new one without message.
+CONDITION_PASSES_ON = sys.version_info >= (3, 13)
+#: From 3.13 on ``sleep()`` refuses what is not a number; before, it was for the loop to make something of it.
+SLEEP_REFUSES_NAN = sys.version_info >= (3, 13)
 #: How asyncio refuses a stream socket for a datagram endpoint; programs match the text.
 DATAGRAM_SOCKET_EXPECTED = (
     "A datagram socket was expected" if sys.version_info >= (3, 13) else "A UDP Socket was expected"
@@ -61,6 +69,16 @@ def format_callback(callback: Any, args: tuple[Any, ...], debug: bool) -> str:
     if sys.version_info >= (3, 13):
         return str(format_helpers._format_callback_source(callback, args, debug=debug))  # type: ignore[attr-defined]
     return str(format_helpers._format_callback_source(callback, args))
+
+
+def mark_coroutine_function(function: Any) -> None:
+    """Have ``iscoroutinefunction`` say of a compiled function, which returns a coroutine, that it is one.
+
+    asyncio's asks for the mark in every version; that of :mod:`inspect` can be told from 3.12 on.
+    """
+    function._is_coroutine = coroutines._is_coroutine  # type: ignore[attr-defined]  # private, so not in typeshed
+    if sys.version_info >= (3, 12):
+        inspect.markcoroutinefunction(function)
 
 
 def call_task_factory(

@@ -14,6 +14,7 @@ import pytest
 from tools.conformance import exclusions, interpreters
 from tools.conformance.__main__ import execute
 from tools.conformance.modules import (
+    QUICK_ACCELERATED_MODULES,
     QUICK_FOREIGN_TASK_MODULES,
     QUICK_MODULES,
     QUICK_WITHOUT,
@@ -32,6 +33,7 @@ LIMIT = 20.0  # seconds; the slowest of these tests takes two and a half on stoc
 CASES = [("weft", module) for module in QUICK_MODULES]
 CASES += [("weft+ctask", module) for module in QUICK_FOREIGN_TASK_MODULES]
 CASES += [("weft+streams", module) for module in STREAM_MODULES]
+CASES += [("weft+accelerated", module) for module in QUICK_ACCELERATED_MODULES]
 
 Results: TypeAlias = Mapping[str, Mapping[str, Outcomes]]
 

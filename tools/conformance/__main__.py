@@ -20,7 +20,7 @@ if __package__ in (None, ""):  # started as a file
 
 from tools.conformance import exclusions, interpreters, report
 from tools.conformance.interpreters import Interpreter
-from tools.conformance.modules import FOREIGN_TASK_MODULES, MODULES, SLOWEST_FIRST, STREAM_MODULES
+from tools.conformance.modules import MODULES, MODULES_OF, SLOWEST_FIRST
 from tools.conformance.supervise import Job, Outcomes, retry_failed, run_module
 from tools.conformance.targets import TARGETS
 from tools.conformance.verdict import Verdict, judge, total, unmatched
@@ -35,9 +35,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tools.conformance", description=__doc__.partition("\n")[0])
     parser.add_argument("--python", action="append", metavar="PATH", help="an interpreter to test; repeatable "
                         "(default: this one, and those in .venv-3.*/)")  # fmt: skip
-    parser.add_argument(
-        "--target", action="append", choices=TARGETS, help="repeatable (default: weft and its variants)"
-    )
+    parser.add_argument("--target", action="append", choices=TARGETS, help="repeatable (default: all of weft)")
     parser.add_argument("--module", action="append", choices=MODULES, help="repeatable (default: all)")
     parser.add_argument("--test", action="append", metavar="GLOB", help='only tests like "test_tasks.*.test_wait*"')
     parser.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1), help="modules run at a time")
@@ -54,7 +52,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def plan(python: Interpreter, targets: Sequence[str], options: argparse.Namespace) -> list[Job]:
     """The jobs for one interpreter: the baseline, then each target, slow modules first."""
-    chosen = options.module or [name for name in MODULES if any(name in of(target) for target in targets)]
+    chosen = options.module or (MODULES_OF.get(targets[0], MODULES) if len(targets) == 1 else MODULES)
     ordered = sorted(
         chosen, key=lambda name: SLOWEST_FIRST.index(name) if name in SLOWEST_FIRST else len(SLOWEST_FIRST)
     )
@@ -63,13 +61,8 @@ def plan(python: Interpreter, targets: Sequence[str], options: argparse.Namespac
         Job(python.path, target, module, tuple(options.test or ()), limit=limits[target])
         for module in ordered
         for target in ("stock", *targets)
-        if module in of(target)
+        if module in MODULES_OF.get(target, MODULES)
     ]
-
-
-def of(target: str) -> Sequence[str]:
-    """The modules that are run on a target."""
-    return {"weft+ctask": FOREIGN_TASK_MODULES, "weft+streams": STREAM_MODULES}.get(target, MODULES)
 
 
 def execute(jobs: Sequence[Job], parallel: int) -> dict[str, dict[str, Outcomes]]:

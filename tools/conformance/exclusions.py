@@ -15,7 +15,7 @@ from typing import Any
 
 FILE = Path(__file__).with_name("exclusions.toml")
 KINDS = ("private", "design")
-OWN_TARGETS = ("weft", "weft+ctask", "weft+streams")
+OWN_TARGETS = ("weft", "weft+ctask", "weft+streams", "weft+accelerated")
 KEYS = {"tests", "kind", "reason", "python", "targets"}
 
 

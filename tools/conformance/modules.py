@@ -55,6 +55,19 @@ FOREIGN_TASK_MODULES: tuple[str, ...] = (
 # What says most about streams, for the run with weft's.
 STREAM_MODULES: tuple[str, ...] = ("test_streams",)
 
+# These run once more with ``weft.accelerate()`` in force: those that are about what it replaces.
+ACCELERATED_MODULES: tuple[str, ...] = (
+    "test_locks",
+    "test_queues",
+    "test_taskgroups",
+    "test_tasks",
+    "test_timeouts",
+    "test_waitfor",
+)
+
+# The modules of the targets that do not run all.
+MODULES_OF = {"weft+ctask": FOREIGN_TASK_MODULES, "weft+streams": STREAM_MODULES, "weft+accelerated": ACCELERATED_MODULES}
+
 # Slowest first, measured on stock asyncio, so that a run on several processors ends evenly.
 SLOWEST_FIRST: tuple[str, ...] = ("test_events", "test_ssl", "test_subprocess", "test_tasks", "test_sslproto")
 
@@ -71,4 +84,5 @@ QUICK_WITHOUT: tuple[str, ...] = (
     "test_tasks.*.test_task_del_collect",
 )
 QUICK_MODULES = tuple(module for module in MODULES if module != "test_ssl")
+QUICK_ACCELERATED_MODULES = tuple(module for module in ACCELERATED_MODULES if module != "test_taskgroups")
 QUICK_FOREIGN_TASK_MODULES = tuple(module for module in FOREIGN_TASK_MODULES if module != "test_taskgroups")

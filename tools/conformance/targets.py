@@ -4,7 +4,8 @@ The invariant: the test modules themselves stay as they are; only names *they lo
 ``utils`` change. Called by ``worker`` (and, through ``CHILD_PREFIX``, by interpreters that a test starts).
 
 A target is ``stock`` (nothing redirected), ``uvloop``, ``weft``, ``weft+ctask``: weft's loop driving the
-interpreter's own Task class, or ``weft+streams``: weft with its streams in the place of asyncio's.
+interpreter's own Task class, ``weft+streams``: weft with its streams in the place of asyncio's, or
+``weft+accelerated``: weft with ``weft.accelerate()`` in force.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from unittest import mock
 from tools.conformance import fakeclock
 
 ROOT = Path(__file__).resolve().parents[2]
-TARGETS = ("stock", "uvloop", "weft", "weft+ctask", "weft+streams")
+TARGETS = ("stock", "uvloop", "weft", "weft+ctask", "weft+streams", "weft+accelerated")
 CHILD_PREFIX = (
     "import sys; sys.path.insert(1, {root!r})\nfrom tools.conformance import targets; targets.redirect({name!r})\n"
 )
@@ -135,7 +136,7 @@ def redirect(target: str) -> None:
         for name in streams.__all__:
             setattr(asyncio, name, getattr(streams, name))
             setattr(asyncio.streams, name, getattr(streams, name))
-    if target in ("weft", "weft+streams"):
+    if target in ("weft", "weft+streams", "weft+accelerated"):
         task = importlib.import_module("weft").Task
         # What the stock loop makes, in the tests of its own insides, stays stock.
         view = types.SimpleNamespace(**vars(asyncio.tasks))
@@ -146,6 +147,8 @@ def redirect(target: str) -> None:
         if factory is not None:
             for owner in (asyncio, asyncio.tasks):
                 setattr(owner, "eager_task_factory", factory(task))  # noqa: B010 - not in 3.11
+    if target == "weft+accelerated":
+        importlib.import_module("weft").accelerate()
 
 
 def redirect_children(target: str) -> None:

@@ -4,6 +4,10 @@ from weft._core.sys.python cimport PyObject
 cdef object register_task_type(object cls)
 cdef bint is_pending(object future) noexcept
 cdef bint is_step_wrapper(object callback) noexcept
+cdef bint is_known(object future) noexcept
+cdef bint was_cancelled(object future) except -1
+cdef object error_of(object future)
+cdef object result_of(object future)
 cdef object outcome(object future)
 cdef bint begin_waiting(object future, PyObject* loop) except -1
 cdef int add_callback(object future, object callback, object context) except -1

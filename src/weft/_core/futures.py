@@ -17,6 +17,7 @@ from cython.cimports.weft._core.sys.python import (
     getter,
     setter,
     weft_add_done_callback,
+    weft_ask,
     weft_call0,
     weft_call_method0,
     weft_getter,
@@ -33,17 +34,18 @@ SET_RESULT = cython.declare(object, _asyncio.Future.set_result)
 SET_EXCEPTION = cython.declare(object, _asyncio.Future.set_exception)
 CANCEL = cython.declare(object, _asyncio.Future.cancel)
 RESULT = cython.declare(object, _asyncio.Future.result)
+EXCEPTION = cython.declare(object, _asyncio.Future.exception)
 ADD_DONE_CALLBACK = cython.declare(object, _asyncio.Future.add_done_callback)
 BLOCKING = cython.declare(object, _asyncio.Future.__dict__["_asyncio_future_blocking"])
 LOOP = cython.declare(object, _asyncio.Future.__dict__["_loop"])
 STATE = cython.declare(object, _asyncio.Future.__dict__["_state"])
-EXCEPTION = cython.declare(object, _asyncio.Future.__dict__["_exception"])
+ERROR = cython.declare(object, _asyncio.Future.__dict__["_exception"])
 # SAFETY: the module holds the descriptors, so their C functions stay valid.
 get_blocking = cython.declare(getter, weft_getter(cython.cast(cython.pointer(PyObject), BLOCKING)))
 set_blocking = cython.declare(setter, weft_setter(cython.cast(cython.pointer(PyObject), BLOCKING)))
 get_loop = cython.declare(getter, weft_getter(cython.cast(cython.pointer(PyObject), LOOP)))
 get_state = cython.declare(getter, weft_getter(cython.cast(cython.pointer(PyObject), STATE)))
-get_exception = cython.declare(getter, weft_getter(cython.cast(cython.pointer(PyObject), EXCEPTION)))
+get_exception = cython.declare(getter, weft_getter(cython.cast(cython.pointer(PyObject), ERROR)))
 
 RESULT_NAME = cython.declare(str, "result")
 CONTEXT_KEYWORD = cython.declare(tuple, ("context",))
@@ -156,6 +158,25 @@ def outcome(future):
     error = cython.cast(object, result)
     Py_DECREF(result)
     return error
+
+
+def is_known(future):
+    """Whether it is of a class whose instances may be asked by C alone."""
+    return is_stock(future) or Py_TYPE(future) == task_type
+
+
+def was_cancelled(future):
+    return has_state(future, CANCELLED) if is_known(future) else future.cancelled()
+
+
+def error_of(future):
+    """The exception that ended it, or None; for what is done and was not cancelled."""
+    return weft_ask(EXCEPTION, future) if is_known(future) else future.exception()
+
+
+def result_of(future):
+    """The result; for what is done, was not cancelled and has no exception."""
+    return weft_ask(RESULT, future) if is_known(future) else future.result()
 
 
 def begin_waiting(future, loop):

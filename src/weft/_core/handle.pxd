@@ -9,6 +9,8 @@ cdef class Runnable:
     cdef object describe(self, PyObject* argument)
     cdef int report(self, object loop, PyObject* argument, object error) except -1
     cdef int drop(self) except -1
+    cdef bint is_void(self) noexcept
+    cdef void leave_heap(self) noexcept
 
 
 cdef class Handle(Runnable):

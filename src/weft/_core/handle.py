@@ -33,6 +33,15 @@ class Runnable:
         """It will not run any more: let go of what it was to run."""
         return 0
 
+    # For those that wait in the timer heap.
+
+    def is_void(self):
+        """Whether it is in the heap for nothing: it was cancelled."""
+        return False
+
+    def leave_heap(self):
+        """It is in the heap no longer."""
+
 
 class Handle(Runnable):
     """A callback that the loop will run, as ``call_soon`` returns it; see :class:`asyncio.Handle`."""

@@ -1,9 +1,12 @@
+from weft._core.handle cimport Runnable
 from weft._core.waiter cimport Waiter
 
 cdef enum Stage:
     FRESH, PARKED, ENDED
 
-cdef class Operation:
+cdef object PAUSE
+
+cdef class Operation(Runnable):
     cdef Waiter waiter
     cdef Stage stage
 
@@ -17,4 +20,4 @@ cdef class Operation:
 ctypedef object (*go_function)(object)
 
 cdef extern from "weft_operation.h":
-    void weft_install_operation(object type, object waiter_type, go_function go)
+    void weft_install_operation(object type, object waiter_type, object pause, go_function go)

@@ -6,12 +6,14 @@ returns the result, raises, or parks on a ``Waiter``; after each wake-up ``resum
 path ends in ENDED, through a result, an error or ``give_up``, which undoes what ``begin`` has arranged, so a cancelled
 operation has taken nothing.
 
-What ``begin``, ``resume`` and ``give_up`` return is the result, or the waiter that ``park`` returned.
+What ``begin``, ``resume`` and ``give_up`` return is the result, or the waiter that ``park`` returned, or PAUSE to go on
+in the next turn. An operation is a runnable as well, for those that are woken by the clock.
 """
 
 import warnings
 
 import cython
+from cython.cimports.weft._core.handle import Runnable
 from cython.cimports.weft._core.sys.python import Py_TYPE, PyTypeObject
 from cython.cimports.weft._core.waiter import WAITING, Waiter, new_waiter
 
@@ -19,7 +21,10 @@ from cython.cimports.weft._core.waiter import WAITING, Waiter, new_waiter
 waiter_type = cython.declare(cython.pointer(PyTypeObject), cython.cast(cython.pointer(PyTypeObject), Waiter))
 
 
-class Operation:
+PAUSE = cython.declare(object, object())
+
+
+class Operation(Runnable):
     def __init__(self):
         raise TypeError(f"{type(self).__name__} objects are made by the method that returns them")
 
@@ -58,13 +63,13 @@ class Operation:
             self.stage = ENDED
             result = self.begin()
         elif self.stage == PARKED:
-            if self.waiter.state == WAITING:
+            if self.waiter is not None and self.waiter.state == WAITING:
                 raise RuntimeError("await wasn't used with future")
             self.stage = ENDED
             result = self.resume()
         else:
             raise RuntimeError("cannot reuse already awaited coroutine")
-        if Py_TYPE(result) == waiter_type:
+        if Py_TYPE(result) == waiter_type or result is PAUSE:
             self.stage = PARKED
         return result
 
@@ -83,7 +88,7 @@ class Operation:
             raise TypeError("can't send non-None value to a just-started coroutine")
         result: object = self.go()
         if self.stage == PARKED:
-            return result
+            return None if result is PAUSE else result
         raise StopIteration(result)
 
     def throw(self, kind, value=None, traceback=None):
@@ -148,4 +153,4 @@ def go(operation: object) -> object:
     return cython.cast(Operation, operation).go()
 
 
-weft_install_operation(Operation, Waiter, go)
+weft_install_operation(Operation, Waiter, PAUSE, go)

@@ -77,3 +77,4 @@ cdef int subscribe(object task, StepState* state, object future) except -1
 cdef int refuse(object task, StepState* state, str message) except -1
 cdef int finish(object task, StepState* state, object result) except -1
 cdef int fail(object task, StepState* state, object error) except -1
+cdef int register_listener_type(object cls) except -1

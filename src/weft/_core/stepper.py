@@ -388,6 +388,11 @@ class TaskScheduler(Scheduler):
             wakeup.resume_by(args[0])
             self.wake(wakeup.task)
             return None
+        if Py_TYPE(callback) == listener_type and len(args) == 1:
+            # A future that is done tells who listens. asyncio ignores what this returns.
+            # SAFETY: push() takes a reference of its own.
+            self.ring.push(callback, cython.cast(cython.pointer(PyObject), args[0]))
+            return None
         if self.is_spawning and is_step_wrapper(callback):
             # asyncio.Task.__init__ schedules its own first step; ours is scheduled instead.
             # It is the innermost task under way whose wrapper comes first; start() sees to those around it.
@@ -487,6 +492,7 @@ class TaskScheduler(Scheduler):
 # SAFETY: the module that defines the class holds it.
 wakeup_type = cython.declare(cython.pointer(PyTypeObject), cython.cast(cython.pointer(PyTypeObject), Wakeup))
 task_type = cython.declare(cython.pointer(PyTypeObject), cython.NULL)
+listener_type = cython.declare(cython.pointer(PyTypeObject), cython.NULL)
 
 
 TASK_BASE = cython.declare(object, weft_make_task_base(StockTask))
@@ -495,6 +501,14 @@ TASK_BASE = cython.declare(object, weft_make_task_base(StockTask))
 def task_base():
     """The type that ``weft.Task`` derives from: an ``asyncio.Task`` with room for our state."""
     return TASK_BASE
+
+
+def register_listener_type(cls):
+    """Learn of a runnable, of a module above, that is a done callback and takes the future as its argument."""
+    global listener_type
+    # SAFETY: the module that defines the class holds it.
+    listener_type = cython.cast(cython.pointer(PyTypeObject), cls)
+    return 0
 
 
 def register_task_type(cls):

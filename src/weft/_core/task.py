@@ -25,7 +25,9 @@ from cython.cimports.weft._core.stepper import start_eagerly as start_stepping_e
 from cython.cimports.weft._core.sys.python import (
     Py_EnterRecursiveCall,
     Py_LeaveRecursiveCall,
+    Py_TYPE,
     PyObject,
+    PyTypeObject,
     weft_init,
     weft_new,
 )
@@ -42,6 +44,9 @@ Future = cython.declare(object, _asyncio.Future)
 LAZY_NAMES = cython.declare(cython.bint, versions.LAZY_TASK_NAMES)
 # Tasks made so far that have had no name.
 counted = cython.declare(uint64_t, 0)
+# The class of loop that spawner_of() was asked about last.
+spawner_class = cython.declare(object, None)
+spawner_type = cython.declare(cython.pointer(PyTypeObject), cython.NULL)
 UNCANCEL_TAKES_BACK = cython.declare(cython.bint, versions.UNCANCEL_TAKES_BACK)
 
 
@@ -223,6 +228,25 @@ def start(
     else:
         start_stepping(loop, task, coro, context)
     return 0
+
+
+def spawner_of(loop):
+    """``loop``, when it makes its tasks by ``spawn``: it is ours, its class keeps our ``create_task``, and no factory is set."""
+    global spawner_class, spawner_type
+    if Py_TYPE(loop) != spawner_type:
+        if not isinstance(loop, TaskScheduler) or type(loop).create_task is not Tasks.create_task:
+            return None
+        spawner_class = type(loop)
+        # SAFETY: held by the line above.
+        spawner_type = cython.cast(cython.pointer(PyTypeObject), spawner_class)
+    return loop if loop._task_factory is None else None
+
+
+def spawn(loop, coro):
+    """What ``create_task(coro)`` of such a loop does."""
+    task: object = weft_new(Task, NO_ARGS)
+    start(task, loop, coro, None, None, False)
+    return task
 
 
 class Tasks:

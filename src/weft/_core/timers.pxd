@@ -1,6 +1,6 @@
 cimport cython
 from libc.stdint cimport int64_t, uint64_t
-from weft._core.handle cimport Handle
+from weft._core.handle cimport Handle, Runnable
 from weft._core.sys.python cimport PyObject, visitproc
 
 cdef extern from "weft_pool.h":
@@ -28,10 +28,10 @@ cdef class TimerHeap:
 
     cdef int grow(self) except -1
     cdef void shrink(self) noexcept
-    cdef int push(self, int64_t when, TimerHandle handle) except -1
-    cdef TimerHandle pop(self)
+    cdef int push(self, int64_t when, Runnable handle) except -1
+    cdef Runnable pop(self)
     cdef int64_t next_when(self) noexcept
-    cdef void on_cancel(self, TimerHandle handle) noexcept
+    cdef void on_cancel(self, Runnable handle) noexcept
     cdef void compact(self) noexcept
     cdef void sift_up(self, Py_ssize_t place) noexcept
     cdef void sift_down(self, Py_ssize_t place) noexcept

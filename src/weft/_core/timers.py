@@ -10,7 +10,7 @@ import asyncio
 
 import cython
 from cython.cimports.libc.stdlib import free, malloc, realloc
-from cython.cimports.weft._core.handle import Handle, fill
+from cython.cimports.weft._core.handle import Handle, Runnable, fill
 from cython.cimports.weft._core.sys.python import Py_DECREF, Py_INCREF, PyObject
 
 FIRST_CAPACITY = cython.declare(cython.Py_ssize_t, 64)
@@ -48,6 +48,12 @@ class TimerHandle(Handle):
         if heap is not None:
             heap.on_cancel(self)
         self.drop()
+
+    def is_void(self):
+        return self.is_cancelled
+
+    def leave_heap(self):
+        self.heap = None
 
     def __lt__(self, other):
         return self.scheduled < other.when()
@@ -119,14 +125,14 @@ class TimerHeap:
     def pop(self):
         """Take out the earliest slot; returns its handle, cancelled or not. Only for a heap that is not empty."""
         # SAFETY: the local holds a reference of its own, so the slot's can go.
-        handle: TimerHandle = cython.cast(TimerHandle, self.slots[0].handle)
+        handle: Runnable = cython.cast(Runnable, self.slots[0].handle)
         Py_DECREF(self.slots[0].handle)
         self.count -= 1
         if self.count > 0:
             self.slots[0] = self.slots[self.count]
             self.sift_down(0)
-        handle.heap = None
-        if handle.is_cancelled:
+        handle.leave_heap()
+        if handle.is_void():
             self.cancelled -= 1
         self.shrink()
         return handle
@@ -136,7 +142,7 @@ class TimerHeap:
         # SAFETY: only compared.
         if self.slots[last].handle == cython.cast(cython.pointer(PyObject), handle):
             self.count = last
-            handle.heap = None
+            handle.leave_heap()
             # SAFETY: the caller holds a reference; the slot's is no longer reachable.
             Py_DECREF(cython.cast(cython.pointer(PyObject), handle))
             return
@@ -159,9 +165,9 @@ class TimerHeap:
         i: cython.Py_ssize_t
         for i in range(self.count):
             # SAFETY: the slot's reference keeps the handle alive, and moves on into `dropped` where it goes.
-            handle: TimerHandle = cython.cast(TimerHandle, self.slots[i].handle)
-            if handle.is_cancelled:
-                handle.heap = None
+            handle: Runnable = cython.cast(Runnable, self.slots[i].handle)
+            if handle.is_void():
+                handle.leave_heap()
                 dropped[gone] = self.slots[i].handle
                 gone += 1
             else:
@@ -202,12 +208,12 @@ class TimerHeap:
         self.slots[place] = moving
 
     def clear(self):
-        handle: TimerHandle
+        handle: Runnable
         while self.count > 0:
             self.count -= 1
             # SAFETY: the slot is cut off by the count already; the local holds a reference of its own.
-            handle = cython.cast(TimerHandle, self.slots[self.count].handle)
-            handle.heap = None
+            handle = cython.cast(Runnable, self.slots[self.count].handle)
+            handle.leave_heap()
             handle.drop()
             Py_DECREF(self.slots[self.count].handle)
         self.cancelled = 0

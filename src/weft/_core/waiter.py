@@ -92,6 +92,12 @@ class Waiter:
         self.settle()
         return True
 
+    def set_result(self, result):
+        """Let whoever waits go on; see :meth:`asyncio.Future.set_result`. For asyncio's code, which wakes so."""
+        if self.state != WAITING:
+            raise InvalidStateError(f"invalid state: {self!r}")
+        self.wake()
+
     def result(self):
         """None, once it was woken; see :meth:`asyncio.Future.result`."""
         if self.state == GIVEN_UP:

@@ -1,6 +1,6 @@
 """Makes weft's loop the one that asyncio gives to whoever asks for no loop in particular.
 
-Invariant: only the default changes. A loop factory, a policy or a loop class that the program names stays its choice,
+Invariant: only the default loop, and what `weft.accelerate` replaces, changes. A loop factory, a policy or a loop class that the program names stays its choice,
 and no deprecated name is touched, so that no warning appears that the program alone would not have caused.
 Called by ``weft run``, and, through what ``_ChildHook`` sends along, by the processes that such a program spawns.
 """
@@ -19,8 +19,12 @@ __all__ = ["make_default"]
 _DEFAULT_POLICY = "_UnixDefaultEventLoopPolicy"
 
 
-def make_default() -> None:
-    """Makes ``weft.new_event_loop`` the factory of asyncio's default loops, in this process and those it spawns."""
+def make_default(*, accelerates: bool) -> None:
+    """Makes ``weft.new_event_loop`` the factory of asyncio's default loops, in this process and those it spawns.
+
+    Args:
+        accelerates: put weft's primitives in the place of asyncio's as well, to the end of the process.
+    """
     from weft import new_event_loop
 
     policy: Any = getattr(asyncio.unix_events, _DEFAULT_POLICY, None)
@@ -28,7 +32,11 @@ def make_default() -> None:
         policy._loop_factory = staticmethod(new_event_loop)
     else:  # no policies any more: then Runner looks the function up in asyncio.events
         asyncio.events.new_event_loop = asyncio.new_event_loop = new_event_loop
-    _reach_spawned_processes()
+    if accelerates:
+        from weft.acceleration import accelerate
+
+        accelerate()
+    _reach_spawned_processes(accelerates)
 
 
 class _ChildHook:
@@ -37,6 +45,9 @@ class _ChildHook:
     It pickles as a call of ``exec``, because the child unpickles it before it knows the parent's ``sys.path``: a
     reference to a function of weft could fail there, and take the child with it.
     """
+
+    def __init__(self, accelerates: bool) -> None:
+        self._accelerates = accelerates
 
     def __reduce__(self) -> tuple[Any, ...]:
         root = os.path.dirname(os.path.dirname(os.path.dirname(__file__)))
@@ -48,12 +59,12 @@ class _ChildHook:
             "except ImportError:",
             "    pass",
             "else:",
-            "    make_default()",
+            f"    make_default(accelerates={self._accelerates})",
         )
         return exec, ("\n".join(lines), {})
 
 
-def _reach_spawned_processes() -> None:
+def _reach_spawned_processes(accelerates: bool) -> None:
     """A forked child inherits the default; to one that is spawned (or made by the forkserver) it has to be told."""
     from multiprocessing import spawn
 
@@ -62,7 +73,7 @@ def _reach_spawned_processes() -> None:
         return
 
     def get_preparation_data(name: str) -> dict[str, Any]:
-        return {**original(name), "weft": _ChildHook()}
+        return {**original(name), "weft": _ChildHook(accelerates)}
 
     get_preparation_data.weft = True  # type: ignore[attr-defined]
     spawn.get_preparation_data = get_preparation_data

@@ -15,9 +15,9 @@ from weft.cli import USAGE_ERROR
 __all__ = ["main"]
 
 USAGE = """\
-usage: weft run [--workers N] SCRIPT [ARGUMENTS]
-       weft run [--workers N] -m MODULE [ARGUMENTS]
-       weft run [--workers N] -c CODE [ARGUMENTS]"""
+usage: weft run [OPTIONS] SCRIPT [ARGUMENTS]
+       weft run [OPTIONS] -m MODULE [ARGUMENTS]
+       weft run [OPTIONS] -c CODE [ARGUMENTS]"""
 
 HELP = f"""{USAGE}
 
@@ -30,6 +30,9 @@ or asyncio.get_event_loop() makes in it is weft's. A loop that the program asks 
 
   --workers N  run the program in N processes that share the ports on which it listens; "cores" for one per core.
                One that dies is replaced, SIGHUP replaces all of them one by one, SIGTERM ends them
+
+  --no-accelerate  leave asyncio's queues, locks, sleep() and their like as they are; weft has faster ones, which
+                   otherwise take their place
 
 Options of the interpreter go before: python -X dev -W error -m weft run SCRIPT"""
 
@@ -47,6 +50,9 @@ def main(arguments: Sequence[str]) -> int:
         BaseException: what leaves the program, ``SystemExit`` included; its traceback will be shown without the frames
             of weft and of the import system that lie below the program.
     """
+    accelerates = list(arguments[:1]) != ["--no-accelerate"]
+    if not accelerates:
+        arguments = arguments[1:]
     if not arguments:
         return _refuse("which program? Name a SCRIPT, -m MODULE or -c CODE")
     workers, arguments = _workers(arguments)
@@ -67,7 +73,7 @@ def main(arguments: Sequence[str]) -> int:
     from weft.cli._default_loop import make_default
     from weft.cli._program import launch
 
-    make_default()
+    make_default(accelerates=accelerates)
     launch(form, target, rest)
     return 0
 

@@ -46,6 +46,8 @@ cdef extern from "weft_sys.h":
     double weft_as_double(object number) except? -1
     int weft_call2(object function, object a, object b) except -1
     PyObject* weft_call0(object method, object self)
+    object weft_ask "weft_call0"(object method, object self)
+    void weft_inherit_new(object type)
     PyObject* weft_call_method0(object self, object name)
     int weft_add_done_callback(object method, object future, object callback, object context, object kwnames) except -1
     PySendResult weft_step(object coroutine, PyObject* exception, object throw_name, PyObject** result)

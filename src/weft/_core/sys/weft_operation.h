@@ -6,20 +6,32 @@
 
 #include <Python.h>
 
-/* go(operation): to the next stop; a waiter when it waits, else the result. */
+/* go(operation): to the next stop; a waiter when it waits, the pause when it gives way, else the result. */
 static PyObject *(*weft_go)(PyObject *operation);
 static PyTypeObject *weft_waiter_class;
+static PyObject *weft_pause;
+
+/* What a coroutine yields to give way for one turn is None. */
+static inline PyObject *weft_give_way(PyObject *pause) {
+    Py_DECREF(pause);
+    return Py_NewRef(Py_None);
+}
 
 static PySendResult weft_operation_send(PyObject *self, PyObject *value, PyObject **result) {
     (void)value;
     *result = weft_go(self);
     if (*result == NULL) return PYGEN_ERROR;
+    if (*result == weft_pause) {
+        *result = weft_give_way(*result);
+        return PYGEN_NEXT;
+    }
     return Py_TYPE(*result) == weft_waiter_class ? PYGEN_NEXT : PYGEN_RETURN;
 }
 
 static PyObject *weft_operation_next(PyObject *self) {
     PyObject *result = weft_go(self);
     if (result == NULL || Py_TYPE(result) == weft_waiter_class) return result;
+    if (result == weft_pause) return weft_give_way(result);
     if (result != Py_None) { /* an end without an exception means None */
         if (PyTuple_Check(result) || PyExceptionInstance_Check(result)) { /* would be taken for arguments, or itself */
             PyObject *stop = PyObject_CallOneArg(PyExc_StopIteration, result);
@@ -33,8 +45,9 @@ static PyObject *weft_operation_next(PyObject *self) {
     return NULL;
 }
 
-static inline void weft_install_operation(PyObject *type, PyObject *waiter, PyObject *(*go)(PyObject *)) {
+static inline void weft_install_operation(PyObject *type, PyObject *waiter, PyObject *pause, PyObject *(*go)(PyObject *)) {
     weft_go = go;
+    weft_pause = Py_NewRef(pause);
     weft_waiter_class = (PyTypeObject *)waiter;
     ((PyTypeObject *)type)->tp_iternext = weft_operation_next;
     ((PyTypeObject *)type)->tp_as_async->am_send = weft_operation_send;

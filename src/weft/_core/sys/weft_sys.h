@@ -243,6 +243,12 @@ static inline void weft_set_traverse(PyObject *type, traverseproc function) {
     ((PyTypeObject *)type)->tp_traverse = function;
 }
 
+/* What a class that has no __new__ of its own makes its objects by. */
+static inline void weft_inherit_new(PyObject *type) {
+    ((PyTypeObject *)type)->tp_new = PyBaseObject_Type.tp_new;
+    PyType_Modified((PyTypeObject *)type);
+}
+
 static inline PyObject *weft_call_method0(PyObject *self, PyObject *name) {
     return PyObject_CallMethodNoArgs(self, name);
 }

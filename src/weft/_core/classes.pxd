@@ -1,0 +1,1 @@
+# No C declarations: the file makes this a compiled module.

@@ -1,0 +1,3 @@
+"""Types of what puts classes in the place of others."""
+
+def forget_new(cls: type) -> None: ...
