@@ -34,6 +34,7 @@ from cython.cimports.weft._core.timers import TimerHeap, new_timer
 from weft import versions
 from weft.errors import LoopClosedError, WrongThreadError
 
+PORTION = cython.declare(cython.Py_ssize_t, 1024)  # callbacks; a matter of memory alone
 HANDLE_WAITS = cython.declare(cython.bint, versions.THREADSAFE_HANDLE_CANCEL_WAITS)
 
 
@@ -214,7 +215,6 @@ class Scheduler:
             driver.deliver()
         if self.due.count > 0:
             self.run_due_timers()
-        self.ring.relax()
         if driver.unsent.count > 0:
             self.before_callback()
             driver.flush()
@@ -261,7 +261,11 @@ class Scheduler:
         """Run what is ready now; what these callbacks make ready waits for the next turn."""
         count: cython.Py_ssize_t = self.ring.count
         while count > 0:
-            count = self.run_some_slowly(count) if self.debug else self.run_some(count)
+            # In portions, so that the memory of a rush goes while it is run.
+            portion: cython.Py_ssize_t = min(count, PORTION)
+            count -= portion
+            count += self.run_some_slowly(portion) if self.debug else self.run_some(portion)
+            self.ring.relax()
         return 0
 
     def run_some(self, count):

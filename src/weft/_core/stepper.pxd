@@ -13,12 +13,13 @@ cdef extern from "weft_state.h":
         PyObject* coroutine
         PyObject* context
         PyObject* held  # what it waits for; after the end, the CancelledError that ended it
-        uint64_t number  # of the name that nobody has asked for yet; 0 where the task has its name
         uint32_t cancel_requests
         unsigned char must_cancel
         unsigned char is_running
         unsigned char ended_eagerly
         unsigned char is_made
+    uint64_t weft_get_number(StepState* state)
+    void weft_set_number(StepState* state, uint64_t number)
     StepState* weft_state_of(PyObject* task)
     bint weft_has_state(object task)
     void weft_hold(PyObject** place, PyObject* value)

@@ -169,7 +169,8 @@ def state_to_fill(task):
     state: cython.pointer(StepState) = weft_state_of(cython.cast(cython.pointer(PyObject), task))
     if state.loop != cython.NULL:
         raise RuntimeError(f"{task!r} was started already")
-    state.number = state.cancel_requests = 0
+    state.cancel_requests = 0
+    weft_set_number(state, 0)
     state.is_made = True
     return state
 

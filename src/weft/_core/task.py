@@ -18,7 +18,9 @@ from cython.cimports.weft._core.stepper import (
     state_of,
     state_to_fill,
     task_base,
+    weft_get_number,
     weft_hold,
+    weft_set_number,
 )
 from cython.cimports.weft._core.stepper import start as start_stepping
 from cython.cimports.weft._core.stepper import start_eagerly as start_stepping_eagerly
@@ -137,15 +139,16 @@ class Task(task_base()):
     def get_name(self):
         """The name: what it was given, or ``Task-N``."""
         state: cython.pointer(StepState) = state_of(self)
-        if state.number:
-            STOCK_SET_NAME(self, f"Task-{state.number}")
-            state.number = 0
+        number: uint64_t = weft_get_number(state)
+        if number:
+            STOCK_SET_NAME(self, f"Task-{number}")
+            weft_set_number(state, 0)
         return STOCK_GET_NAME(self)
 
     def set_name(self, value):
         """Give the task another name."""
         state: cython.pointer(StepState) = state_of(self)
-        state.number = 0
+        weft_set_number(state, 0)
         STOCK_SET_NAME(self, value)
 
     def get_coro(self):
@@ -206,7 +209,7 @@ def start(
     state: cython.pointer(StepState) = state_to_fill(task)
     keywords: dict = loop.task_keywords
     if LAZY_NAMES and name is None:
-        state.number = next_number()
+        weft_set_number(state, next_number())
     if name is not None or context is not None:
         keywords = dict(keywords)
         if name is not None:

@@ -15,10 +15,31 @@ typedef struct {
     PyObject *loop;
     PyObject *next, *previous;
     PyObject *coroutine, *context, *held;
-    uint64_t number;
     uint32_t cancel_requests;
     unsigned char must_cancel, is_running, ended_eagerly, is_made;
+#if PY_VERSION_HEX < 0x030E0000
+    uint64_t number;
+#endif
 } weft_state;
+
+/* The number of the name that nobody has asked for yet; 0 where the task has its name, which it always has from 3.14 on:
+ * tools that look at the process from outside read it. */
+static inline uint64_t weft_get_number(weft_state *state) {
+#if PY_VERSION_HEX < 0x030E0000
+    return state->number;
+#else
+    (void)state;
+    return 0;
+#endif
+}
+
+static inline void weft_set_number(weft_state *state, uint64_t number) {
+#if PY_VERSION_HEX < 0x030E0000
+    state->number = number;
+#else
+    (void)state, (void)number;
+#endif
+}
 
 static Py_ssize_t weft_state_offset;
 static PyTypeObject *weft_stock_task, *weft_task_base;
