@@ -92,7 +92,7 @@ class TestOrder:
                     failed += what == "refused by the kernel"
                     expected += [] if what == "refused by the kernel" else [data]
                 in_one_turn(loop, sender, *packets)
-                until(loop, lambda: len(got.data) == len(expected))
+                until(loop, lambda: len(got.data) == len(expected))  # noqa: B023  one list for all bursts
             assert got.data == expected
             assert set(got.addresses) <= {address_of(sender)}
             assert len(told.errors) == failed

@@ -110,7 +110,7 @@ class DatagramTransport(FlowChannel):
     # -- sending -------------------------------------------------------------------------------------------------------
 
     def unsent(self):
-        return self.packets.size
+        return self.packets.size if self.packets is not None else 0  # None: it was never made
 
     def sendto(self, data, addr=None):
         """Send one datagram; see :meth:`asyncio.DatagramTransport.sendto`.

@@ -24,6 +24,7 @@ cdef class Sink:
     cdef WriteQueue queue
     cdef PacketQueue packets
 
+    cdef int drop_unsent(self) except -1
     cdef int offer_buffer(self, char** where, Py_ssize_t* size) except -1
     cdef int withdraw_buffer(self) except -1
     cdef int on_received(self, char* data, Py_ssize_t size) except -1

@@ -17,6 +17,15 @@ class Sink:
     def __cinit__(self):
         self.fd = -1
 
+    def drop_unsent(self):
+        """Nothing that is queued will be sent."""
+        self.is_flushing = False
+        if self.queue is not None:
+            self.queue.clear()
+        if self.packets is not None:
+            self.packets.clear()
+        return 0
+
     def offer_buffer(self, where, size):
         """Name memory to receive into; leaving ``where`` NULL asks for the driver's own buffer."""
         return 0

@@ -61,7 +61,6 @@ DATAGRAMS_PER_EVENT = cython.declare(cython.int, 32)
 PARTS_PER_SEND = cython.declare(cython.int, 64)
 # Up to here (bytes) a copy in the cache costs less than what the kernel does to read a list of parts.
 JOIN_SIZE = cython.declare(cython.Py_ssize_t, 8 * 1024)
-WAITING = cython.declare(tuple, (BlockingIOError, InterruptedError))
 # What answers to one batch of events may wait to be sent, in sinks: held back for all of 256 events, answers of 16 KiB
 # outgrow the cache and glibc's M_TRIM_THRESHOLD, which then gives the memory back after each turn (measured: one page
 # fault per message, and 40 % of the rate).
@@ -143,11 +142,7 @@ class EpollDriver:
         for fd in range(self.capacity):
             sink: Sink = self.sink_of(fd)
             if sink is not None:
-                sink.is_flushing = False
-                if sink.queue is not None:
-                    sink.queue.clear()
-                if sink.packets is not None:
-                    sink.packets.clear()
+                sink.drop_unsent()
         return 0
 
     def read_clock(self):
@@ -465,7 +460,7 @@ class EpollDriver:
                 error = None
             else:
                 error = self.send_by_socket(sink)
-                n = 1 if error is None else -EAGAIN if isinstance(error, WAITING) else -1
+                n = 1 if error is None else -EAGAIN if isinstance(error, BlockingIOError) else -1
             if n == -EAGAIN:
                 return False
             packets.drop(max(n, 1))

@@ -1,9 +1,9 @@
 """Datagrams on their way: those that the kernel gave in one call, and those that wait to be given to it.
 
 ``Inbox`` is a driver's memory for one batch of received datagrams; the invariant: what it holds is what the last
-``receive`` brought, from ``next`` on not delivered yet. ``PacketQueue`` is what a transport has not sent; the invariant:
-``size`` is the sum of the lengths of ``count`` packets and of ``HEADER_SIZE`` for each, which own their references. Both
-know how addresses look to the kernel and to Python; neither makes a system call that sends.
+``receive`` brought, from ``next`` on not delivered yet. ``PacketQueue`` is what a transport has not sent; the
+invariant: ``size`` is the sum of the lengths of ``count`` packets and of ``HEADER_SIZE`` for each, which own their
+references. Both know how addresses look to the kernel and to Python.
 """
 
 import cython
