@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -54,6 +55,21 @@ class TestWhatIsThere:
             reader.feed_data(b"e" * 5000)
             assert (first, second) == (b"ab", b"c")
             assert await reader.readexactly(10000) == b"d" * 5000 + b"e" * 5000
+
+        kind.run(main())
+
+    def test_little_that_is_left_of_much_holds_little_memory(self, kind: Kind) -> None:
+        async def main() -> None:
+            reader = kind.reader()
+            tracemalloc.start()
+            try:
+                reader.feed_data(bytes(1 << 20))
+                await reader.readexactly((1 << 20) - 10)
+                held, _ = tracemalloc.get_traced_memory()
+            finally:
+                tracemalloc.stop()
+            assert held < 200_000
+            assert await reader.read(20) == bytes(10)
 
         kind.run(main())
 

@@ -8,7 +8,6 @@ twice the limit, and goes on at the limit.
 
 import asyncio
 from asyncio.exceptions import IncompleteReadError, LimitOverrunError
-from operator import index
 
 import cython
 from cython.cimports.weft._core.unread import Unread
@@ -444,7 +443,9 @@ def as_bytes(data: object) -> bytes:
 @cython.exceptval(-2, check=True)
 def length(given: object) -> cython.Py_ssize_t:
     """A number of bytes that somebody asks for; what is larger than memory is as large as memory, negative is -1."""
-    number: object = index(given)
-    if number < 0:
-        return -1
-    return MOST if number >= MOST else number
+    number: cython.Py_ssize_t
+    try:
+        number = given
+    except OverflowError:
+        return MOST if given > 0 else -1
+    return max(number, -1)

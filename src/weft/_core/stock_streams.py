@@ -25,6 +25,7 @@ FUTURE = cython.declare(object, asyncio.Future)
 DATA_RECEIVED = cython.declare(object, streams.StreamReaderProtocol.data_received)
 FEED_DATA = cython.declare(object, streams.StreamReader.feed_data)
 WAKE = cython.declare(object, getattr(streams.StreamReader, "_wakeup_waiter", None))
+ATTRIBUTES = cython.declare(tuple, ("_buffer", "_eof", "_waiter", "_transport", "_limit", "_paused"))
 IS_KNOWN = cython.declare(cython.bint, versions.STREAM_READER_IS_KNOWN)
 
 
@@ -69,8 +70,11 @@ def receiver_for(protocol):
     if type(reference) is not weakref.ref:
         return None
     reader: object = reference()
-    if type(reader) is not READER or READER._wakeup_waiter is not WAKE:
+    if type(reader) is not READER or getattr(READER, "_wakeup_waiter", None) is not WAKE:
         return None
+    for name in ATTRIBUTES:
+        if not hasattr(reader, name):
+            return None
     if getattr(protocol.data_received, "__func__", None) is not DATA_RECEIVED:
         return None
     if getattr(reader.feed_data, "__func__", None) is not FEED_DATA:

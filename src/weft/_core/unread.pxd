@@ -13,6 +13,7 @@ cdef class Unread:
     cdef int append(self, const char* data, Py_ssize_t size, Py_ssize_t wanted) except -1
     cdef int make_room(self, Py_ssize_t size, Py_ssize_t wanted) except -1
     cdef bytes take(self, Py_ssize_t size)
+    cdef int shrink(self) except -1
     cdef bytes copy(self)
     cdef int clear(self) except -1
     cdef Py_ssize_t find(self, bytes what, Py_ssize_t start) noexcept

@@ -22,6 +22,9 @@ from cython.cimports.weft._core.sys.python import (
 
 # A block that somebody waits for grows at least to this at once; glibc keeps blocks of this size (weft_sys.h).
 FIRST_STEP = cython.declare(cython.Py_ssize_t, 256 * 1024)
+# A block larger than this (bytes) is given up as soon as only one part in so many of it is unread.
+LARGE = cython.declare(cython.Py_ssize_t, 16 * 1024)
+LITTLE = cython.declare(cython.Py_ssize_t, 8)
 
 
 class Unread:
@@ -60,7 +63,7 @@ class Unread:
                 self.start = begin
                 self.room = capacity - self.size
                 return 0
-        capacity = 2 * needed
+        capacity = needed + needed // 2
         if wanted >= needed:
             capacity = min(wanted, max(capacity, FIRST_STEP))
         block: cython.pointer(PyObject) = PyBytes_NewBlock(cython.NULL, capacity)
@@ -84,6 +87,8 @@ class Unread:
             taken = PyBytes_FromStringAndSize(self.start, size)
             self.start += size
             self.size -= size
+            if self.size < bytes_size(self.block) // LITTLE and bytes_size(self.block) > LARGE:
+                self.shrink()
             return taken
         capacity = bytes_size(self.block)
         if self.start == PyBytes_START(self.block) and (capacity == size or (self.is_ours and capacity <= 2 * size)):
@@ -96,6 +101,11 @@ class Unread:
         taken = PyBytes_FromStringAndSize(self.start, size)
         self.clear()
         return taken
+
+    def shrink(self):
+        """Little is left in a large block, and may stay for long: move it to a block of its own."""
+        rest: bytes = PyBytes_FromStringAndSize(self.start, self.size)
+        return self.hold(rest)
 
     def copy(self):
         """All of it, left where it is."""
