@@ -1,4 +1,4 @@
-"""What the tests of ``weft.map`` share: a function whose calls end when they are told to, and a look at what is left."""
+"""What the tests of ``weft.map`` share: a function whose calls end when they are told to; a look at what is left."""
 
 from __future__ import annotations
 
