@@ -237,5 +237,5 @@ register(Case("parallel.shipping", "small items to 2 processes", paragraph(shipp
               aims=(Aim(5.0, POOL_MAP),)))  # fmt: skip
 register(Case("parallel.cores", "two cores", paragraph(cores), CORES, (RATE,), cores, 2.0,
               aims=(Aim(1.8, ON_ONE),), missing=two_cores))  # fmt: skip
-register(Case("parallel.memory", "10 million items", paragraph(memory), ALONE, (GROWTH,), memory, 60.0,
+register(Case("parallel.growth", "10 million items", paragraph(memory), ALONE, (GROWTH,), memory, 60.0,
               aims=(Aim(1.0),)))  # fmt: skip

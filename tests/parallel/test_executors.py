@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import math
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
@@ -118,4 +119,5 @@ class TestInterpreters:
 
     @pytest.mark.skipif(not versions.INTERPRETER_POOLS, reason="Python 3.14 has them")
     def test_results(self, run: Run) -> None:
-        assert collect(run, functions.square, range(50), workers="interpreters") == [number**2 for number in range(50)]
+        results = collect(run, math.factorial, range(50), workers="interpreters")
+        assert results == [math.factorial(number) for number in range(50)]

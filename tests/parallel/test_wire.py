@@ -87,6 +87,13 @@ class TestPace:
             pace.report(1, seconds)
         assert pace.items == pytest.approx(items, abs=1)
 
+    def test_large_ones_are_few(self) -> None:
+        pace = Pace(ahead=0.02)
+        for _ in range(20):
+            pace.weigh(10, 10 << 20)
+            pace.report(10, 10 * 1e-6)
+        assert pace.items == 4
+
     def test_it_slows_down_at_once(self) -> None:
         pace = Pace(ahead=0.02)
         for _ in range(20):

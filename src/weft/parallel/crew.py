@@ -24,6 +24,7 @@ from weft.parallel.wire import Frame, Kind, Wire
 
 __all__ = ["Worker", "end_all"]
 
+DRAIN = 1.0  # seconds in which what a dead worker has sent is read
 GRACE = 5.0  # seconds in which a worker that was told to end may leave its function's context
 
 
@@ -112,14 +113,16 @@ class Worker(asyncio.SubprocessProtocol):
             return
         self._begun = True
         loop = asyncio.get_running_loop()
-        ours, theirs = socket.socketpair()
+        ours: socket.socket | None = None
         try:
+            ours, theirs = socket.socketpair()
             ours.setblocking(False)
             with theirs:
                 await self._spawn(theirs)
             await loop.create_unix_connection(lambda: self.wire, sock=ours)
         except BaseException:
-            ours.close()
+            if ours is not None:
+                ours.close()
             self._silent = True
             self.kill()
             self._check_dead()
@@ -182,6 +185,8 @@ class Worker(asyncio.SubprocessProtocol):
 
     def process_exited(self) -> None:
         self._exited = True
+        if not self._silent:  # what it had sent is on its way, and then the end; unless a child of its holds the socket
+            asyncio.get_running_loop().call_later(DRAIN, self.wire.close)
         self._check_dead()
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -238,6 +238,7 @@ class _Crew:
 
     async def call(self, job: tuple[bytes, bool, bytes]) -> tuple[bool, bytes]:
         """Has a worker make a call, and kills it when cancelled."""
+        self._idle = [worker for worker in self._idle if worker.ready]
         worker = self._idle.pop() if self._idle else Worker(self._setup, 1, self._on_frame, _nothing, self._on_end)
         heard: asyncio.Future[tuple[bool, bytes]] = asyncio.get_running_loop().create_future()
         self._busy[worker] = heard
@@ -247,11 +248,11 @@ class _Crew:
                 await worker.start()
             worker.send(Kind.JOBS, dumps([job], by_value=False), [Job(0, None)])
             answer = await heard
-        except OSError as exc:
-            raise WorkerError(f"a worker process cannot be started: {exc.strerror or exc}") from exc
-        except asyncio.CancelledError:
+        except BaseException as exc:
             worker.kill()
             await _until(end_all([worker], 0.0))
+            if isinstance(exc, OSError):
+                raise WorkerError(f"a worker process cannot be started: {exc.strerror or exc}") from exc
             raise
         finally:
             self._busy.pop(worker, None)

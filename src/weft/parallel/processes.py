@@ -149,6 +149,7 @@ class Processes:
         except Exception:
             jobs, payload = self._sort_out(jobs)
         if jobs:
+            worker.pace.weigh(len(jobs), len(payload))
             worker.send(Kind.JOBS, payload, jobs)
 
     def _sort_out(self, jobs: Sequence[Job]) -> tuple[list[Job], bytes]:
@@ -176,6 +177,7 @@ class Processes:
 
     def _on_frame(self, worker: Worker, frame: Frame) -> None:
         if frame.kind == Kind.RESULTS:
+            worker.pace.weigh(len(frame.indices), len(frame.payload))
             worker.pace.report(len(frame.indices), frame.seconds)
             self._take_results(worker, frame)
         elif frame.kind == Kind.AWAITS:

@@ -39,9 +39,13 @@ def main() -> None:
     """Works until the parent has no more to do, or is gone."""
     connection, board, parent = map(int, sys.argv[1:])
     _end_with(parent)
+    for fd in (connection, board):
+        os.set_inheritable(fd, False)  # what the function starts must not hold them
     # Ctrl-C goes to the whole group of processes: the parent decides. A handler, as ignoring would be inherited.
     signal.signal(signal.SIGINT, lambda number, frame: None)
-    run(_serve(socket.socket(fileno=connection), Board(board)))
+    memory = Board(board)
+    os.close(board)
+    run(_serve(socket.socket(fileno=connection), memory))
 
 
 def _end_with(parent: int) -> None:
