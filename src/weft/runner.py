@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import warnings
 from collections.abc import Callable, Coroutine
+from types import EllipsisType
 from typing import Any, TypeVar
 
 from weft import versions
@@ -31,15 +32,32 @@ class Runner(asyncio.Runner):  # type: ignore[misc]  # final in typeshed alone: 
     Args:
         debug: asyncio's debug mode; None leaves it to ``PYTHONASYNCIODEBUG``.
         loop_factory: makes the loop; :func:`new_event_loop` by default.
+        stall_threshold: as for :class:`EventLoop`; for a loop of weft's.
     """
 
     def __init__(
-        self, *, debug: bool | None = None, loop_factory: Callable[[], asyncio.AbstractEventLoop] = new_event_loop
+        self,
+        *,
+        debug: bool | None = None,
+        loop_factory: Callable[[], asyncio.AbstractEventLoop] = new_event_loop,
+        stall_threshold: float | EllipsisType | None = ...,
     ) -> None:
-        super().__init__(debug=debug, loop_factory=loop_factory)
+        def watched_loop() -> asyncio.AbstractEventLoop:
+            loop = loop_factory()
+            try:
+                loop.stall_threshold = stall_threshold  # type: ignore[attr-defined]
+            except BaseException:
+                loop.close()
+                raise
+            return loop
+
+        is_given = not isinstance(stall_threshold, EllipsisType)
+        super().__init__(debug=debug, loop_factory=watched_loop if is_given else loop_factory)
 
 
-def run(main: Coroutine[Any, Any, T], *, debug: bool | None = None) -> T:
+def run(
+    main: Coroutine[Any, Any, T], *, debug: bool | None = None, stall_threshold: float | EllipsisType | None = ...
+) -> T:
     """Run the coroutine ``main`` on a new weft loop, clean up, and return its result: :func:`asyncio.run`, faster.
 
     Remaining tasks are cancelled, asynchronous generators and the default executor shut down, and the loop is closed.
@@ -48,6 +66,8 @@ def run(main: Coroutine[Any, Any, T], *, debug: bool | None = None) -> T:
     Args:
         main: a coroutine (an ``async def`` function that was called).
         debug: asyncio's debug mode; None leaves it to ``PYTHONASYNCIODEBUG``.
+        stall_threshold: how long a callback may block the loop, in seconds, before ``weft.watch`` reports it; None turns
+            the watch off. By default ``WEFT_STALL_THRESHOLD`` in the environment (``off`` for None), or 0.1.
 
     Raises:
         RuntimeError: when a loop is running in this thread.
@@ -57,7 +77,7 @@ def run(main: Coroutine[Any, Any, T], *, debug: bool | None = None) -> T:
         if asyncio.iscoroutine(main):
             main.close()
         raise LoopRunningError("weft.run() cannot be called from a running event loop")
-    with Runner(debug=debug) as runner:
+    with Runner(debug=debug, stall_threshold=stall_threshold) as runner:
         return runner.run(main)
 
 

@@ -26,9 +26,11 @@ from cython.cimports.weft._core.sys.watchdog import (
     PyFrame_GetGlobals,
     PyFrame_GetLasti,
     PyFrame_GetLineNumber,
+    PyFrameObject,
     PyGC_Disable,
     PyGC_Enable,
     PyThreadState_GetFrame,
+    drop_frame,
     weft_call_name,
     weft_dog,
     weft_dog_collection_callback,
@@ -201,28 +203,20 @@ def capture_one(watched, seen, waited):
 def frames_of(seen):
     """Code, line, instruction and globals of each frame, the innermost first. Not the frames: they hold the locals."""
     found: list = []
-    # SAFETY: each call gives a new reference or NULL; objects made of them take their own.
-    frame: cython.pointer(PyObject) = PyThreadState_GetFrame(seen.thread)
+    frame: cython.pointer(PyFrameObject) = PyThreadState_GetFrame(seen.thread)
     while frame != cython.NULL and len(found) < FRAMES:
-        # SAFETY: as above; the frame lives until the DECREF at the end.
-        code: cython.pointer(PyObject) = PyFrame_GetCode(frame)
+        code: cython.pointer(PyObject) = cython.cast(cython.pointer(PyObject), PyFrame_GetCode(frame))  # SAFETY: below
         names: cython.pointer(PyObject) = PyFrame_GetGlobals(frame)
-        found.append(
-            (
-                cython.cast(object, code),  # SAFETY: as above
-                PyFrame_GetLineNumber(frame),
-                PyFrame_GetLasti(frame),
-                cython.cast(object, names),  # SAFETY: as above
-            )
-        )
-        # SAFETY: as above.
+        place: tuple = (PyFrame_GetLineNumber(frame), PyFrame_GetLasti(frame))
+        # SAFETY: each of these calls gave a new reference; the objects that are made of them take their own.
+        found.append((cython.cast(object, code), *place, cython.cast(object, names)))
         Py_DECREF(code)
         Py_DECREF(names)
-        back: cython.pointer(PyObject) = PyFrame_GetBack(frame)
-        Py_DECREF(frame)
+        back: cython.pointer(PyFrameObject) = PyFrame_GetBack(frame)
+        drop_frame(frame)
         frame = back
     if frame != cython.NULL:
-        Py_DECREF(frame)  # SAFETY: as above
+        drop_frame(frame)
     return found
 
 

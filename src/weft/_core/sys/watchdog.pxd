@@ -46,11 +46,16 @@ cdef extern from "weft_watchdog.h" nogil:
     int weft_here_tid()
 
 cdef extern from "Python.h":
-    PyObject* PyThreadState_GetFrame(PyThreadState*)
-    PyObject* PyFrame_GetBack(PyObject*)
-    PyObject* PyFrame_GetCode(PyObject*)
-    PyObject* PyFrame_GetGlobals(PyObject*)
-    int PyFrame_GetLineNumber(PyObject*)
-    int PyFrame_GetLasti(PyObject*)
+    ctypedef struct PyFrameObject:
+        pass
+    PyFrameObject* PyThreadState_GetFrame(PyThreadState*)
+    PyFrameObject* PyFrame_GetBack(PyFrameObject*)
+    ctypedef struct PyCodeObject:
+        pass
+    PyCodeObject* PyFrame_GetCode(PyFrameObject*)
+    PyObject* PyFrame_GetGlobals(PyFrameObject*)
+    int PyFrame_GetLineNumber(PyFrameObject*)
+    int PyFrame_GetLasti(PyFrameObject*)
+    void drop_frame "Py_DECREF"(PyFrameObject*)
     bint PyGC_Disable()
     bint PyGC_Enable()
