@@ -62,6 +62,7 @@ FRAMES = cython.declare(cython.int, 400)
 COURTESIES = cython.declare(cython.int, 5)
 
 current_task = cython.declare(object, asyncio.current_task)
+override = cython.declare(object, None)
 is_prepared = cython.declare(cython.bint, False)
 
 
@@ -69,6 +70,8 @@ def default_threshold():
     """The threshold of a loop that was not given one: WEFT_STALL_THRESHOLD in seconds, None for ``off``; or 0.1."""
     if "WEFT_STRICT" in os.environ:
         importlib.import_module(REPORTS)
+    if override is not None:
+        return override
     given = os.environ.get("WEFT_STALL_THRESHOLD", "")
     if not given:
         return DEFAULT_THRESHOLD
@@ -83,6 +86,15 @@ def default_threshold():
             f"the environment has WEFT_STALL_THRESHOLD={given!r}: it takes a number of seconds above 0, or 'off'"
         )
     return seconds
+
+
+def override_threshold(seconds):
+    """What a loop gets that is not given a threshold, whatever the environment says; None: no override. Returns what was."""
+    global override
+    if seconds is not None and not seconds > 0:
+        raise ValueError(f"a threshold is a number of seconds above 0, not {seconds!r}")
+    before, override = override, seconds
+    return before
 
 
 def counters():
