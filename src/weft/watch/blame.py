@@ -123,9 +123,8 @@ def call_at(frame: Frame) -> str | None:
     text = segment(frame)
     if text is None:
         return None
-    try:
-        node = ast.parse(text.strip(), mode="eval").body
-    except (SyntaxError, ValueError):
+    node = parsed(text)
+    if node is None:
         return None
     is_call = "CALL" in operation
     if isinstance(node, ast.Call) and is_call:
@@ -135,6 +134,19 @@ def call_at(frame: Frame) -> str | None:
     if operation == "FOR_ITER":
         return f"next({cut(ast.unparse(node))})"
     return None
+
+
+def parsed(text: str) -> ast.expr | None:
+    """The expression of a piece of source; of a ``with`` or a ``for``, which Python 3.11 shows whole, what it is over."""
+    try:
+        statement = ast.parse(text.strip()).body[0]
+    except (SyntaxError, ValueError, IndexError):
+        return None
+    if isinstance(statement, ast.With | ast.AsyncWith):
+        return statement.items[0].context_expr
+    if isinstance(statement, ast.For):
+        return statement.iter
+    return statement.value if isinstance(statement, ast.Expr) else None
 
 
 def cut(text: str) -> str:

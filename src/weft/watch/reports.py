@@ -91,10 +91,12 @@ def judge(loop: Any, facts: Facts) -> Stall | None:
     total = (facts["ended"] or facts["now"]) - facts["started"]
     excuses = {kind: min(max(ns, 0), total) for kind, ns in excuses_of(facts, total).items()}
     allowed = strict.allowed_ns(facts["tid"], facts["task"], facts["started"], facts["ended"] or facts["now"])
-    own = total - allowed - sum(excuses.values())
+    # What the thread has computed it has not waited for.
+    own = max(total - sum(excuses.values()), facts["cpu"] - facts["collected"]) - allowed
     if total - allowed < threshold:
         return None
-    kind = Kind.BLOCKED if own >= threshold or not excuses else max(excuses, key=lambda one: excuses[one])
+    is_own = own >= threshold and Kind.DEBUGGER not in excuses
+    kind = Kind.BLOCKED if is_own or not excuses else max(excuses, key=lambda one: excuses[one])
     found = blame(facts["frames"]) if facts["frames"] else suspended(facts["task"])
     kernel = kernel_of(facts)
     return Stall(
@@ -117,7 +119,13 @@ def excuses_of(facts: Facts, total: int) -> dict[Kind, int]:
     """How many nanoseconds of a stall nobody's line is to blame for, by kind."""
     if is_debugged(facts):
         return {Kind.DEBUGGER: total}
-    found = {Kind.STOPPED: facts["stolen"], Kind.COLLECTION: facts["collected"], Kind.STARVED: starved_ns(facts)}
+    starved = starved_ns(facts)
+    # Where everybody waits for a processor, the watchdog is late as well: that is the same time, once more.
+    found = {
+        Kind.STOPPED: facts["stolen"] - starved,
+        Kind.COLLECTION: facts["collected"],
+        Kind.STARVED: starved,
+    }
     # It sleeps on a futex, and so does whoever asks for the GIL: a third has it.
     if kernel_word(facts) == "futex" and not facts["running"] and facts["gil_wait"] > total / 3:
         found[Kind.GIL] = facts["gil_wait"]
@@ -168,15 +176,17 @@ def kernel_of(facts: Facts) -> str:
 
 
 def suspended(task: Any) -> Blame:
-    """No frame was seen: C code kept the GIL until the callback was over. The task stands at the await that follows."""
+    """No frame was seen: C code kept the GIL until the callback was over. The task stands at the await that follows.
+
+    If it has ended, there is its name alone.
+    """
     coroutine = task.get_coro() if task is not None else None
     frame = None
     while coroutine is not None:
-        frame = getattr(coroutine, "cr_frame", None) or getattr(coroutine, "gi_frame", None) or frame
-        coroutine = getattr(coroutine, "cr_await", None) or getattr(coroutine, "gi_yieldfrom", None)
+        frame = getattr(coroutine, "cr_frame", None) or frame
+        coroutine = getattr(coroutine, "cr_await", None)
     if frame is None:
         return NOBODY
-    code = frame.f_code
     module = str(frame.f_globals.get("__name__", ""))
     call = "something before this line, which kept the GIL"
-    return Blame(code.co_filename, frame.f_lineno, code.co_qualname, module, call, (), ())
+    return Blame(frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_qualname, module, call, (), ())

@@ -71,7 +71,8 @@ def line_of(stall: Stall) -> str:
     line = f"loop blocked {stall.seconds * 1e3:.0f} ms{so_far} in {where}"
     if stall.filename is not None:
         line += f" at {shortened(stall.filename)}:{stall.lineno} in {stall.function}()"
-    line += f": {(stall.call or 'it computes').removeprefix('builtins.')}"
+    call = stall.call or ("it computes" if stall.kernel in {"running", ""} else "it waits")
+    line += f": {call.removeprefix('builtins.')}"
     if stall.kernel:
         line += f" (kernel: {stall.kernel})"
     if stall.cure:

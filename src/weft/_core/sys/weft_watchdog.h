@@ -37,6 +37,8 @@ static struct weft_dog_state {
     int is_running, is_stopping, is_over;
     pthread_t thread;
     int64_t tick, planned;
+    int tid;
+    int64_t delay; /* for how long the watchdog itself has waited for a processor */
     uint64_t serial;
     int captures;
     int64_t first_word;
@@ -256,12 +258,22 @@ static int64_t weft_dog_tick(void) {
     return tick > WEFT_SHORTEST_TICK ? tick : WEFT_SHORTEST_TICK;
 }
 
+/* By how much the watchdog is late because the process did not run: it was stopped, or the machine was. What the watchdog
+ * waited for a processor is its own affair, and no excuse for a loop that slept meanwhile. */
+static int64_t weft_dog_lateness(int64_t now) {
+    int64_t late = weft_dog.planned != 0 ? now - weft_dog.planned : 0;
+    if (late < weft_dog.tick / 2) return 0;
+    int64_t delay = weft_thread_delay(weft_dog.tid);
+    if (delay > weft_dog.delay && weft_dog.delay >= 0) late -= delay - weft_dog.delay;
+    return late < weft_dog.tick / 2 ? 0 : late;
+}
+
 /* Under the lock: look at all loops; whether one of them is busy. */
 static int weft_dog_look_at_all(void) {
     int busy = 0;
     int64_t now = weft_monotonic_ns();
-    int64_t late = weft_dog.planned != 0 ? now - weft_dog.planned : 0;
-    if (late < weft_dog.tick / 2) late = 0;
+    int64_t late = weft_dog_lateness(now);
+    weft_dog.delay = weft_thread_delay(weft_dog.tid);
     weft_dog.tick = weft_dog_tick();
     for (weft_watched *watched = weft_dog.first; watched != NULL; watched = watched->next) {
         busy |= weft_dog_look(watched, now, late, weft_dog.tick);
@@ -297,6 +309,7 @@ static void weft_dog_park(uint32_t rings) {
 
 static void *weft_dog_body(void *Py_UNUSED(nothing)) {
     int quiet = 0;
+    weft_dog.tid = weft_here_tid();
     pthread_setname_np(pthread_self(), "weft-watch");
     for (;;) {
         uint32_t rings = __atomic_load_n(&weft_dog.bell.rings, __ATOMIC_SEQ_CST);
@@ -413,7 +426,7 @@ static PyObject *weft_dog_finish(weft_watched *watched, int64_t now, weft_stall 
     *stall = watched->stall;
     stall->collected = weft_dog.gc_total - stall->collected;
     /* The process may have been stopped, and gone on just now: then the watchdog is overdue as well. */
-    if (weft_dog.planned != 0 && now - weft_dog.planned >= weft_dog.tick / 2) stall->stolen += now - weft_dog.planned;
+    if (weft_dog.is_running) stall->stolen += weft_dog_lateness(now);
     watched->capture = NULL;
     watched->wants_word = 0;
     weft_dog.unseen += capture == NULL;
