@@ -111,7 +111,7 @@ def test_it_is_reported_with_its_line_and_a_cure(name: str, reports: dict[str, d
     at_the_line = [(kind, stall) for kind, stall in pairs if stall["line"] == report["expected"]]
     assert at_the_line, report
     ((kind, _, task, filename), stall) = at_the_line[-1]
-    assert (kind, task, filename) == ("BLOCKED", name, str(PROGRAM))
+    assert (kind, task, filename) == ("BLOCKED", name, str(PROGRAM)), stall
     assert cure in stall["cure"]
     assert stall["kernel"].startswith(kernel) or kernel == "running"  # at the moment of the look it may be in a call
 

@@ -91,8 +91,11 @@ def judge(loop: Any, facts: Facts) -> Stall | None:
     total = (facts["ended"] or facts["now"]) - facts["started"]
     excuses = {kind: min(max(ns, 0), total) for kind, ns in excuses_of(facts, total).items()}
     allowed = strict.allowed_ns(facts["tid"], facts["task"], facts["started"], facts["ended"] or facts["now"])
-    # What the thread has computed it has not waited for.
-    own = max(total - sum(excuses.values()), facts["cpu"] - facts["collected"]) - allowed
+    # What the thread has computed it has not waited for, and while it slept it did not want a processor.
+    own = max(total - sum(excuses.values()), facts["cpu"] - facts["collected"])
+    if Kind.GIL not in excuses and facts["samples"]:
+        own = max(own, (total - facts["stolen"]) * (facts["samples"] - facts["running"]) // facts["samples"])
+    own -= allowed
     if total - allowed < threshold:
         return None
     is_own = own >= threshold and Kind.DEBUGGER not in excuses
