@@ -231,12 +231,13 @@ class TestExcusesForReal:
                 thread = threading.Thread(target=keeper)
                 thread.start()
                 while thread.is_alive():
-                    for _ in range(1000): pass
-                    time.sleep(0)
+                    time.sleep(0.0001)
+                    await asyncio.sleep(0)
                 await asyncio.sleep(0)
                 print([stall.kind.name for stall in seen])
             weft.run(main())
         """)
+        assert "GIL" in out
         assert "BLOCKED" not in out
 
     def test_pdb(self, tmp_path: Path) -> None:

@@ -129,8 +129,8 @@ def excuses_of(facts: Facts, total: int) -> dict[Kind, int]:
         Kind.COLLECTION: facts["collected"],
         Kind.STARVED: starved,
     }
-    # It sleeps on a futex, and so does whoever asks for the GIL: a third has it.
-    if kernel_word(facts) == "futex" and not facts["running"] and facts["gil_wait"] > total / 3:
+    # It did not compute, and stood where those stand who ask for the GIL, which could not be had: a third has it.
+    if facts["gil_wait"] > total / 3 > facts["cpu"] and kernel_word(facts) in {"futex", "running"}:
         found[Kind.GIL] = facts["gil_wait"]
     return {kind: ns for kind, ns in found.items() if ns > 0}
 
