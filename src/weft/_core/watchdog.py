@@ -198,7 +198,7 @@ def capture_one(watched, seen, waited):
     frames: list = frames_of(seen) if seen.epoch == seen.stall.epoch else []
     loop: object = cython.cast(object, seen.loop)
     found: tuple = (frames, current_task(loop) if frames else None)
-    if seen.wants_word:
+    if seen.wants_word and seen.capture != cython.NULL:  # else the GIL was to be had just now, as the stall ends
         facts: dict = facts_of(cython.address(seen.stall), found, seen.tid)
         facts["gil_wait"] = waited
         speak(loop, facts)
@@ -287,6 +287,8 @@ def ended(watched, loop):
     delay: int64_t = weft_thread_delay(weft_here_tid())
     if delay >= 0 and stall.delay >= 0:
         facts["delay"] = delay - stall.delay
+    if found is None:
+        facts["gil_wait"] = now - stall.noticed  # at least: nobody has got it since
     if found is None or not found[0]:
         facts["task"] = current_task(loop)
     # What reports is not watched: its first import, and a log that is slow, would be reported in turn.

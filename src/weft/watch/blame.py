@@ -84,7 +84,7 @@ def blame(given: Sequence[tuple[CodeType, int, int, dict[str, Any]]]) -> Blame:
         names.append(resolve(last, frames[0].names) or last)
     if written is None and inner:
         written = inner[0]
-    elif written is not None and "." not in written:
+    elif written is not None and "." not in written and written in frame.names:
         written = resolved or written
     return Blame(
         frame.code.co_filename,

@@ -16,7 +16,7 @@ from typing import Any
 
 from weft._core import watchdog
 from weft.watch import ledger, strict
-from weft.watch.blame import NOBODY, Blame, blame
+from weft.watch.blame import NOBODY, Blame, blame, rank
 from weft.watch.cures import cure
 from weft.watch.stall import Kind, Stall
 
@@ -92,7 +92,8 @@ def judge(loop: Any, facts: Facts) -> Stall | None:
     excuses = {kind: min(max(ns, 0), total) for kind, ns in excuses_of(facts, total).items()}
     allowed = strict.allowed_ns(facts["tid"], facts["task"], facts["started"], facts["ended"] or facts["now"])
     # What the thread has computed it has not waited for, and while it slept it did not want a processor.
-    own = max(total - sum(excuses.values()), facts["cpu"] - facts["collected"])
+    collecting = min(facts["collected"], total) / max(total, 1)
+    own = max(total - sum(excuses.values()), int(facts["cpu"] * (1 - collecting)))
     if Kind.GIL not in excuses and facts["samples"]:
         own = max(own, (total - facts["stolen"]) * (facts["samples"] - facts["running"]) // facts["samples"])
     own -= allowed
@@ -126,11 +127,12 @@ def excuses_of(facts: Facts, total: int) -> dict[Kind, int]:
     # Where everybody waits for a processor, the watchdog is late as well: that is the same time, once more.
     found = {
         Kind.STOPPED: facts["stolen"] - starved,
-        Kind.COLLECTION: facts["collected"],
+        Kind.COLLECTION: facts["collected"] * (total - min(starved, total)) // max(total, 1),
         Kind.STARVED: starved,
     }
     # It did not compute, and stood where those stand who ask for the GIL, which could not be had: a third has it.
-    if facts["gil_wait"] > total / 3 > facts["cpu"] and kernel_word(facts) in {"futex", "running"}:
+    was_asleep = facts["running"] * 2 < max(facts["samples"], 1)
+    if was_asleep and facts["gil_wait"] > total / 3 > facts["cpu"] and kernel_word(facts) in {"futex", "running"}:
         found[Kind.GIL] = facts["gil_wait"]
     return {kind: ns for kind, ns in found.items() if ns > 0}
 
@@ -184,12 +186,14 @@ def suspended(task: Any) -> Blame:
     If it has ended, there is its name alone.
     """
     coroutine = task.get_coro() if task is not None else None
-    frame = None
+    frames = []
     while coroutine is not None:
-        frame = getattr(coroutine, "cr_frame", None) or frame
+        if (frame := getattr(coroutine, "cr_frame", None)) is not None:
+            frames.append(frame)
         coroutine = getattr(coroutine, "cr_await", None)
-    if frame is None:
+    if not frames:
         return NOBODY
+    frame = min(reversed(frames), key=lambda one: rank(one.f_code.co_filename))
     module = str(frame.f_globals.get("__name__", ""))
     call = "something before this line, which kept the GIL"
     return Blame(frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_qualname, module, call, (), ())
