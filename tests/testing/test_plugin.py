@@ -49,7 +49,17 @@ def test_fails_anyway():
 def outcomes(folder: Path, *arguments: str) -> tuple[dict[str, str], str]:
     """Run the tests above; how each ended, and all that was said."""
     (folder / "test_it.py").write_text(TESTS)
-    command = [sys.executable, "-m", "pytest", "-rA", "-p", "no:cacheprovider", "-c", str(folder / "pytest.ini"), *arguments]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-rA",
+        "-p",
+        "no:cacheprovider",
+        "-c",
+        str(folder / "pytest.ini"),
+        *arguments,
+    ]
     done = subprocess.run(
         [*command, "-p", "weft.testing.plugin", str(folder)],
         capture_output=True,
@@ -97,6 +107,8 @@ def test_for_all(tmp_path: Path, how: str) -> None:
 
 
 def test_modules_that_may_block(tmp_path: Path) -> None:
-    (tmp_path / "pytest.ini").write_text("[pytest]\nweft_strict = true\nweft_stall_threshold = 0.05\nweft_strict_allow = test_it\n")
+    (tmp_path / "pytest.ini").write_text(
+        "[pytest]\nweft_strict = true\nweft_stall_threshold = 0.05\nweft_strict_allow = test_it\n"
+    )
     found, said = outcomes(tmp_path)
     assert found["test_blocks"] == "PASSED", said

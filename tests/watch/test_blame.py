@@ -120,6 +120,7 @@ class TestFrames:
 
     def test_a_library_is_passed_over(self) -> None:
         probe = Probe()
+
         class Name(str):
             def __fspath__(self) -> str:
                 probe()

@@ -92,7 +92,9 @@ def reports() -> dict[str, dict[str, Any]]:
         for part in range(PROCESSES_USED)
     ]
     running = [
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={"PYTHONPATH": str(SOURCES)})
+        subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={"PYTHONPATH": str(SOURCES)}
+        )
         for command in commands
     ]
     found: dict[str, dict[str, Any]] = {}

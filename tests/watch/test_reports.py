@@ -205,7 +205,10 @@ class TestExcusesForReal:
             weft.run(main())
         """)
         process = subprocess.Popen(
-            [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(SOURCES)}
+            [sys.executable, "-c", program],
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": str(SOURCES)},
         )
         assert process.stdout is not None
         assert process.stdout.readline() == "up\n"

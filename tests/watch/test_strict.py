@@ -50,7 +50,10 @@ class TestModes:
         loop.close()
 
     def test_warn_is_a_warning_at_the_line(self) -> None:
-        with watch.strict("warn", threshold=0.05, calls=False), pytest.warns(watch.StallWarning, match="time.sleep") as found:
+        with (
+            watch.strict("warn", threshold=0.05, calls=False),
+            pytest.warns(watch.StallWarning, match="time.sleep") as found,
+        ):
             assert weft.run(blocks()) == "done"
         assert found[0].filename == __file__
 
@@ -128,7 +131,8 @@ class TestEnvironment:
 
     def test_a_mode_that_is_none_is_refused(self) -> None:
         out = run_script(
-            "import weft\ntry: weft.new_event_loop()\nexcept ValueError as error: print(error)", env={"WEFT_STRICT": "loud"}
+            "import weft\ntry: weft.new_event_loop()\nexcept ValueError as error: print(error)",
+            env={"WEFT_STRICT": "loud"},
         )
         assert "WEFT_STRICT='loud'" in out
 
@@ -139,7 +143,10 @@ class TestCalls:
         async def main() -> None:
             time.sleep(0)
 
-        with watch.strict() as strict, pytest.raises(StallError, match=r"test_strict.py:\d+ in .*main\(\): time.sleep; use"):
+        with (
+            watch.strict() as strict,
+            pytest.raises(StallError, match=r"test_strict.py:\d+ in .*main\(\): time.sleep; use"),
+        ):
             weft.run(main())
         assert len(strict.found) == 1
 

@@ -1,8 +1,8 @@
 """The stall watch in the core: it notices that a callback does not end, and collects what can be known of it.
 
 A loop stores an epoch for each callback that it begins. The watchdog (one native thread per process, in
-``sys/weft_watchdog.h``) sees that the epoch stands still, asks the kernel what the thread waits for, and has a thread of
-its own copy that thread's frames, as soon as the GIL can be had. The loop's own thread then hands all of it to
+``sys/weft_watchdog.h``) sees that the epoch stands still, asks the kernel what the thread waits for, and has another
+thread copy that thread's frames, as soon as the GIL can be had. The loop's own thread then hands all of it to
 ``weft.watch``, which is imported there and then: nothing here knows what becomes of it. The invariant: what runs in the
 watchdog's threads takes no lock that Python code may hold, and calls no code of a user; so whatever the blocked thread
 holds, nobody waits for it here.
@@ -89,7 +89,7 @@ def default_threshold():
 
 
 def override_threshold(seconds):
-    """What a loop gets that is not given a threshold, whatever the environment says; None: no override. Returns what was."""
+    """What a loop gets that is not given a threshold, whatever the environment says; or None. Returns what it was."""
     global override
     if seconds is not None and not seconds > 0:
         raise ValueError(f"a threshold is a number of seconds above 0, not {seconds!r}")
@@ -142,9 +142,9 @@ def leave(watched):
 
 def prepare():
     """Once in a process: what has to be known of forks, of the end, and of collections."""
-    global is_prepared  # noqa: PLW0602
+    global is_prepared
     is_prepared = True
-    # A thread that lives through a fork makes Python 3.12 and later warn, and leaves its locks to the child as they are.
+    # A thread that lives through a fork makes Python 3.12 and later warn, and leaves its locks to the child.
     os.register_at_fork(before=stop, after_in_parent=resume, after_in_child=forget)
     atexit.register(stop_for_good)
     gc.callbacks.append(weft_dog_collection_callback())
@@ -264,7 +264,7 @@ def speak(loop, facts):
 
 
 def ended(watched, loop):
-    """The callback that stalled has ended: report it. Gives the error that is to end the run, in strict mode; or None."""
+    """The callback that stalled has ended: report it. Gives the error that is to end the run, in strict mode."""
     stall: weft_stall
     cpu: int64_t = weft_thread_cpu_here()
     now: int64_t = weft_monotonic_ns()

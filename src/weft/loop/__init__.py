@@ -65,9 +65,7 @@ class EventLoop(
         ValueError: ``stall_threshold``, or what the environment says in its place, is not above 0.
     """
 
-    def __init__(
-        self, *, driver: Driver | None = None, stall_threshold: float | EllipsisType | None = ...
-    ) -> None:
+    def __init__(self, *, driver: Driver | None = None, stall_threshold: float | EllipsisType | None = ...) -> None:
         seconds = default_threshold() if isinstance(stall_threshold, EllipsisType) else stall_threshold
         self.stall_threshold = seconds
         self._start_with(driver)

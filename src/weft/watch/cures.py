@@ -35,7 +35,10 @@ INPUT = f'use "await {THREAD[:-1]}input)"'
 #: A pattern for the start of a call's full name, and the advice.
 BY_NAME: tuple[tuple[str, str], ...] = (
     (r"time\.sleep\b", SLEEP),
-    (r"(requests|urllib3|urllib\.request|http\.client|httplib2)\b|httpx\.(_client\.Client|_api|get|post|request)", HTTP),
+    (
+        r"(requests|urllib3|urllib\.request|http\.client|httplib2)\b|httpx\.(_client\.Client|_api|get|post|request)",
+        HTTP,
+    ),
     (r"subprocess\b|os\.(system|wait|popen|spawn)|_?posix\.(system|wait)|pty\.", PROCESS),
     (r"_?socket\.(getaddrinfo|gethost|getnameinfo|getfqdn|create_connection)", NAMES),
     (r"_?ssl\.(create_default_context|SSLContext\.load|_SSLContext\.load)", TLS),

@@ -91,10 +91,10 @@ def judge(loop: Any, facts: Facts) -> Stall | None:
     total = (facts["ended"] or facts["now"]) - facts["started"]
     excuses = {kind: min(max(ns, 0), total) for kind, ns in excuses_of(facts, total).items()}
     allowed = strict.allowed_ns(facts["tid"], facts["task"], facts["started"], facts["ended"] or facts["now"])
-    # What the thread has computed it has not waited for, and while it slept it did not want a processor.
+    # What the thread has computed it has not waited for, and while it slept, without the GIL, it wanted no processor.
     collecting = min(facts["collected"], total) / max(total, 1)
     own = max(total - sum(excuses.values()), int(facts["cpu"] * (1 - collecting)))
-    if Kind.GIL not in excuses and facts["samples"]:
+    if facts["samples"] and not is_gil_scarce(facts, total):
         own = max(own, (total - facts["stolen"]) * (facts["samples"] - facts["running"]) // facts["samples"])
     own -= allowed
     if total - allowed < threshold:
@@ -131,10 +131,14 @@ def excuses_of(facts: Facts, total: int) -> dict[Kind, int]:
         Kind.STARVED: starved,
     }
     # It did not compute, and stood where those stand who ask for the GIL, which could not be had: a third has it.
-    was_asleep = facts["running"] * 2 < max(facts["samples"], 1)
-    if was_asleep and facts["gil_wait"] > total / 3 > facts["cpu"] and kernel_word(facts) in {"futex", "running"}:
-        found[Kind.GIL] = facts["gil_wait"]
+    if is_gil_scarce(facts, total) and facts["cpu"] < total / 3 and kernel_word(facts) in {"futex", "running"}:
+        found[Kind.GIL] = facts["gil_wait"] - facts["collected"]  # the collector keeps it too
     return {kind: ns for kind, ns in found.items() if ns > 0}
+
+
+def is_gil_scarce(facts: Facts, total: int) -> bool:
+    """Whether someone had the GIL for a third of the stall: this thread, in C code, or another one."""
+    return bool(facts["gil_wait"] > total / 3)
 
 
 def starved_ns(facts: Facts) -> int:
@@ -174,7 +178,9 @@ def kernel_word(facts: Facts) -> str:
 def kernel_of(facts: Facts) -> str:
     """The same with what it is done to, where that is a file, a pipe or a socket."""
     word = kernel_word(facts)
-    if facts["target"] and word.startswith(("read", "write", "pread", "pwrite", "recv", "send", "accept", "f", "connect")):
+    if facts["target"] and word.startswith(
+        ("read", "write", "pread", "pwrite", "recv", "send", "accept", "f", "connect")
+    ):
         if word != "futex":
             return f"{word} of {facts['target']}"
     return word

@@ -26,9 +26,9 @@ typedef struct weft_stall {
     int64_t started;    /* not later than it really was */
     int64_t noticed;
     int64_t stolen;     /* for how long nothing in the process ran, so far */
-    int64_t cpu;        /* the thread's processor time, and its wait for a processor (-1: unknown), at `measured` */
-    int64_t delay;
+    int64_t cpu;        /* the thread's processor time at `measured`, which is not before `started` */
     int64_t measured;
+    int64_t delay;      /* its wait for a processor, before `started`; -1: unknown */
     int64_t collected;  /* by the collector in all, when it began; weft_dog_finish() makes it the time since */
     int64_t gil_wait;   /* how long it took to get the GIL, for the frames */
     int samples, running; /* how often the kernel was asked for the thread's state, and how often that was R */
@@ -53,7 +53,8 @@ typedef struct weft_watched {
     PyThreadState *thread;
     PyObject *loop; /* borrowed: a loop that runs is alive */
     uint64_t seen_epoch;
-    int64_t seen_first, seen_before, looked, stolen, collected;
+    int64_t seen_first, seen_before, looked, stolen;
+    int64_t delay; /* at the last look at a loop that was busy */
     int64_t next_word;
     int phase;
     int wants_word;

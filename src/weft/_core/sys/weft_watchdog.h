@@ -210,6 +210,17 @@ static void weft_dog_notice(weft_watched *watched, int64_t now) {
     weft_dog_start_capture();
 }
 
+/* Another callback runs than at the last look: what is counted from here on is its own. */
+static void weft_dog_suspect(weft_watched *watched, int64_t now) {
+    weft_stall *suspect = &watched->suspect;
+    memset(suspect, 0, sizeof *suspect);
+    suspect->cpu = weft_thread_cpu(watched->pthread);
+    suspect->measured = now;
+    suspect->collected = weft_dog.gc_total;
+    suspect->delay = watched->delay;
+    watched->delay = weft_thread_delay(watched->tid);
+}
+
 /* Under the lock. `late`: by how much the watchdog itself came late, since the process did not run. */
 static int weft_dog_look(weft_watched *watched, int64_t now, int64_t late, int64_t tick) {
     uint64_t epoch = __atomic_load_n(&watched->epoch, __ATOMIC_RELAXED);
@@ -219,21 +230,13 @@ static int weft_dog_look(weft_watched *watched, int64_t now, int64_t late, int64
         watched->seen_before = watched->looked;
         watched->seen_first = watched->looked = now;
         watched->stolen = 0;
-        watched->collected = weft_dog.gc_total;
         watched->phase = WEFT_NEW;
+        if (!idle) weft_dog_suspect(watched, now);
         return !idle;
     }
     watched->looked = now;
     watched->stolen += late;
-    if (watched->phase == WEFT_NEW) {
-        weft_stall *suspect = &watched->suspect;
-        memset(suspect, 0, sizeof *suspect);
-        suspect->cpu = weft_thread_cpu(watched->pthread);
-        suspect->delay = weft_thread_delay(watched->tid);
-        suspect->measured = now;
-        suspect->collected = watched->collected;
-        watched->phase = WEFT_SUSPECT;
-    }
+    if (watched->phase == WEFT_NEW) watched->phase = WEFT_SUSPECT;
     weft_stall *stall = watched->phase == WEFT_FOUND ? &watched->stall : &watched->suspect;
     stall->samples++;
     stall->running += weft_thread_state(watched->tid) == 'R';
@@ -355,7 +358,8 @@ static void weft_dog_enter(weft_watched *watched, PyObject *loop) {
     watched->seen_epoch = ++watched->epoch;
     watched->seen_first = watched->seen_before = watched->looked = watched->turn_started = weft_monotonic_ns();
     watched->stolen = 0;
-    watched->collected = weft_dog.gc_total;
+    watched->delay = weft_thread_delay(watched->tid);
+    weft_dog_suspect(watched, watched->looked);
     watched->previous = NULL;
     watched->next = weft_dog.first;
     if (weft_dog.first != NULL) weft_dog.first->previous = watched;
