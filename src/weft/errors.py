@@ -59,7 +59,7 @@ class WrongThreadError(WeftError, RuntimeError):
 
 
 class StallError(WeftError, RuntimeError):
-    """A callback has blocked its loop, or calls what can block it, where ``weft.watch.strict()`` makes that an error."""
+    """A callback blocks its loop, or calls what can block it, where ``weft.watch.strict()`` makes that an error."""
 
     message = "A callback has blocked the loop"
     remedy = "weft.watch.allow_blocking() is for what may block; strict(allow=[...]) for whole modules."

@@ -66,8 +66,8 @@ def run(
     Args:
         main: a coroutine (an ``async def`` function that was called).
         debug: asyncio's debug mode; None leaves it to ``PYTHONASYNCIODEBUG``.
-        stall_threshold: how long a callback may block the loop, in seconds, before ``weft.watch`` reports it; None turns
-            the watch off. By default ``WEFT_STALL_THRESHOLD`` in the environment (``off`` for None), or 0.1.
+        stall_threshold: how long a callback may block the loop, in seconds, before ``weft.watch`` reports it; None
+            turns the watch off. By default ``WEFT_STALL_THRESHOLD`` in the environment (``off`` for None), or 0.1.
 
     Raises:
         RuntimeError: when a loop is running in this thread.

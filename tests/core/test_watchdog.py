@@ -79,7 +79,8 @@ class TestNoticing:
         program = """
             async def main():
                 time.sleep(0.3)
-                print(sorted(open(f"/proc/self/task/{tid}/comm").read().strip() for tid in os.listdir("/proc/self/task")))
+                tids = os.listdir("/proc/self/task")
+                print(sorted(open(f"/proc/self/task/{tid}/comm").read().strip() for tid in tids))
             weft.run(main(), stall_threshold=None)
         """
         assert "weft-watch" not in watched(program)

@@ -84,7 +84,7 @@ def slow_server(answer: bytes = b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok
 
 def sized(work: Callable[[int], object], size: int) -> int:
     """A size for which ``work`` takes about ``BUSY`` seconds."""
-    while (took := timed(lambda: work(size))) < 0.01:
+    while (took := timed(lambda: work(size))) < 0.01:  # noqa: B023  called at once
         size *= 4
     return int(size * BUSY / took) + 1
 
@@ -377,7 +377,7 @@ def file_lock() -> None:
 def input_from_stdin() -> None:
     reader, writer = os.pipe()
     later(lambda: os.write(writer, b"x\n"))
-    sys.stdin = open(reader)
+    sys.stdin = open(reader)  # noqa: SIM115
     input()  # here
 
 

@@ -134,7 +134,7 @@ class TestFrames:
         here = sys._getframe()
         ours = (here.f_code, 1, 0, here.f_globals)
         inner = (json.loads.__code__, 1, 0, vars(json))
-        run = (Lifecycle.run_forever.__code__, 1, 0, {})
+        run: Any = (Lifecycle.run_forever.__code__, 1, 0, {})
         found = blame([inner, run, ours])
         assert found.filename == json.__file__
 

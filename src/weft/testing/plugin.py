@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 MARKER = (
-    "weft_strict(on=True, threshold=0.1, allow=(), calls=True): fail when a coroutine of the test blocks weft's loop for "
-    "`threshold` seconds, or (calls; Python 3.12+) calls what can block; `allow` names modules that may"
+    "weft_strict(on=True, threshold=0.1, allow=(), calls=True): fail when a coroutine of the test blocks weft's loop "
+    "for `threshold` seconds, or (calls; Python 3.12+) calls what can block; `allow` names modules that may"
 )
 
 

@@ -137,7 +137,7 @@ def call_at(frame: Frame) -> str | None:
 
 
 def parsed(text: str) -> ast.expr | None:
-    """The expression of a piece of source; of a ``with`` or a ``for``, which Python 3.11 shows whole, what it is over."""
+    """The expression of a piece of source; of a ``with`` or a ``for``, which 3.11 shows whole, what it is over."""
     try:
         statement = ast.parse(text.strip()).body[0]
     except (SyntaxError, ValueError, IndexError):

@@ -80,8 +80,8 @@ def start(object_to: Objection) -> Callable[[], None]:
     """Begin to look at calls.
 
     Args:
-        object_to: called with a report, file, line and module; tells whether the place needs no second look, and what to
-            raise there, or None.
+        object_to: called with a report, file, line and module; tells whether the place needs no second look, and what
+            to raise there, or None.
 
     Returns:
         The function that ends it.

@@ -118,7 +118,7 @@ def worst(count: int = 10) -> list[Place]:
 
 
 def stats() -> dict[str, int]:
-    """Counters of this process: stalls by kind, and what the watchdog has done (``looks``, ``parks``, ``noticed``, ...)."""
+    """Counters of this process: stalls by kind, and what the watchdog has done (``looks``, ``parks``, ...)."""
     kinds = {kind.name.lower(): _counts[kind.name.lower()] for kind in Kind}
     return {**kinds, "lines_held_back": _counts["lines_held_back"], **watchdog.counters()}
 

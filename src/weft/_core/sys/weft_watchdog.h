@@ -358,8 +358,12 @@ static void weft_dog_enter(weft_watched *watched, PyObject *loop) {
     watched->seen_epoch = ++watched->epoch;
     watched->seen_first = watched->seen_before = watched->looked = watched->turn_started = weft_monotonic_ns();
     watched->stolen = 0;
-    watched->delay = weft_thread_delay(watched->tid);
-    weft_dog_suspect(watched, watched->looked);
+    watched->delay = -1; /* to ask costs as much as all of this: the watchdog does, at its first look */
+    memset(&watched->suspect, 0, sizeof watched->suspect);
+    watched->suspect.cpu = weft_thread_cpu(watched->pthread);
+    watched->suspect.measured = watched->looked;
+    watched->suspect.collected = weft_dog.gc_total;
+    watched->suspect.delay = -1;
     watched->previous = NULL;
     watched->next = weft_dog.first;
     if (weft_dog.first != NULL) weft_dog.first->previous = watched;
