@@ -220,12 +220,17 @@ def _open_fds() -> dict[int, str]:
 
 
 def _threads() -> dict[int, str]:
-    """Every thread of the process, those that Python knows nothing of as well."""
+    """Every thread of the process, those that Python knows nothing of as well.
+
+    But for the watchdog of weft's loops: there is one in a process, from its first loop to its end.
+    """
     known = {thread.native_id: thread.name for thread in threading.enumerate()}
     threads = {}
     for tid in map(int, os.listdir("/proc/self/task")):
         with contextlib.suppress(FileNotFoundError, ProcessLookupError), open(f"/proc/self/task/{tid}/comm") as comm:
-            threads[tid] = known.get(tid) or f"{comm.read().strip()} (not a Python thread)"
+            name = known.get(tid) or f"{comm.read().strip()} (not a Python thread)"
+            if name != "weft-watch (not a Python thread)":
+                threads[tid] = name
     return threads
 
 

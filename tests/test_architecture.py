@@ -26,6 +26,7 @@ LARGER: dict[str, str] = {
     "tools/conformance/fakeclock.py::test_loop_class": "one class, in a function as its base is chosen at run time",
     "tests/core/test_scheduler.py": "a dozen lines over: one subject, whose model and scenarios are read together",
     "tests/core/test_task_ends.py": "the same",
+    "tests/watch/kinds.py": "fifty programs of a few lines each: one list",
     "tests/core/test_tasks.py": "the same",
 }
 

@@ -16,6 +16,7 @@ __all__ = [
     "MapError",
     "NotPicklableError",
     "RemoteError",
+    "StallError",
     "WeftError",
     "WorkerError",
     "WrongThreadError",
@@ -59,6 +60,13 @@ class WrongThreadError(WeftError, RuntimeError):
 
     message = "Non-thread-safe operation invoked on an event loop other than the current one"
     remedy = "From another thread use loop.call_soon_threadsafe() or asyncio.run_coroutine_threadsafe()."
+
+
+class StallError(WeftError, RuntimeError):
+    """A callback blocks its loop, or calls what can block it, where ``weft.watch.strict()`` makes that an error."""
+
+    message = "A callback has blocked the loop"
+    remedy = "weft.watch.allow_blocking() is for what may block; strict(allow=[...]) for whole modules."
 
 
 class ConsumerError(WeftError, RuntimeError):

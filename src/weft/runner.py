@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import warnings
 from collections.abc import Callable, Coroutine
+from types import EllipsisType
 from typing import Any, TypeVar
 
 from weft import versions
@@ -32,15 +33,36 @@ class Runner(asyncio.Runner):  # type: ignore[misc]  # final in typeshed alone: 
     Args:
         debug: asyncio's debug mode; None leaves it to ``PYTHONASYNCIODEBUG``.
         loop_factory: makes the loop; :func:`new_event_loop` by default.
+        stall_threshold: as for :class:`EventLoop`; for a loop of weft's.
     """
 
     def __init__(
-        self, *, debug: bool | None = None, loop_factory: Callable[[], asyncio.AbstractEventLoop] = new_event_loop
+        self,
+        *,
+        debug: bool | None = None,
+        loop_factory: Callable[[], asyncio.AbstractEventLoop] = new_event_loop,
+        stall_threshold: float | EllipsisType | None = ...,
     ) -> None:
-        super().__init__(debug=debug, loop_factory=loop_factory)
+        def watched_loop() -> asyncio.AbstractEventLoop:
+            loop = loop_factory()
+            try:
+                loop.stall_threshold = stall_threshold  # type: ignore[attr-defined]
+            except BaseException:
+                loop.close()
+                raise
+            return loop
+
+        is_given = not isinstance(stall_threshold, EllipsisType)
+        super().__init__(debug=debug, loop_factory=watched_loop if is_given else loop_factory)
 
 
-def run(main: Coroutine[Any, Any, T], *, debug: bool | None = None, accelerate: bool = False) -> T:
+def run(
+    main: Coroutine[Any, Any, T],
+    *,
+    debug: bool | None = None,
+    accelerate: bool = False,
+    stall_threshold: float | EllipsisType | None = ...,
+) -> T:
     """Run the coroutine ``main`` on a new weft loop, clean up, and return its result: :func:`asyncio.run`, faster.
 
     Remaining tasks are cancelled, asynchronous generators and the default executor shut down, and the loop is closed.
@@ -51,6 +73,8 @@ def run(main: Coroutine[Any, Any, T], *, debug: bool | None = None, accelerate: 
         debug: asyncio's debug mode; None leaves it to ``PYTHONASYNCIODEBUG``.
         accelerate: put weft's queues, locks, ``sleep`` and their like in the place of asyncio's meanwhile; see
             :func:`weft.accelerate`.
+        stall_threshold: how long a callback may block the loop, in seconds, before ``weft.watch`` reports it; None
+            turns the watch off. By default ``WEFT_STALL_THRESHOLD`` in the environment (``off`` for None), or 0.1.
 
     Raises:
         RuntimeError: when a loop is running in this thread.
@@ -60,7 +84,8 @@ def run(main: Coroutine[Any, Any, T], *, debug: bool | None = None, accelerate: 
         if asyncio.iscoroutine(main):
             main.close()
         raise LoopRunningError("weft.run() cannot be called from a running event loop")
-    with _accelerated() if accelerate else contextlib.nullcontext(), Runner(debug=debug) as runner:
+    replaced = _accelerated() if accelerate else contextlib.nullcontext()
+    with replaced, Runner(debug=debug, stall_threshold=stall_threshold) as runner:
         return runner.run(main)
 
 

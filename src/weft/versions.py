@@ -18,6 +18,8 @@ AWAIT_GRAPH = sys.version_info >= (3, 14)
 #: Tools that look at a process from outside read a task's name, from 3.14 on; up to then it need not be made before it
 #: is asked for, which saves 32 to 64 bytes per task.
 LAZY_TASK_NAMES = sys.version_info < (3, 14)
+#: From 3.12 on ``sys.monitoring`` tells of calls at next to no cost.
+MONITORING = sys.version_info >= (3, 12)
 #: From 3.13 on ``Task.uncancel()`` to zero takes back a cancellation that has not been delivered.
 UNCANCEL_TAKES_BACK = sys.version_info >= (3, 13)
 #: From 3.12 on ``Server.wait_closed()`` waits for the connections too; before it returned at once after ``close()``.

@@ -4,6 +4,7 @@ from weft._core.buffers cimport WriteQueue
 from weft._core.packets cimport PacketQueue
 from weft._core.sinks cimport SinkList
 from weft._core.sys.python cimport visitproc
+from weft._core.sys.watch cimport weft_watched
 
 cpdef enum Incoming:
     IN_NONE, IN_SOCKET, IN_PIPE, IN_DATAGRAM, IN_ACCEPT, IN_READY
@@ -46,6 +47,7 @@ cdef class Driver:
     cdef int64_t poll_interval
     cdef SinkList unsent
     cdef bint is_delivering
+    cdef weft_watched* watched
     cdef int64_t read_clock(self) noexcept
     cdef int wait(self, int64_t timeout) except -1
     cdef int deliver(self) except -1

@@ -49,6 +49,7 @@ from cython.cimports.weft._core.sys.linux import (
     weft_writev,
 )
 from cython.cimports.weft._core.sys.python import PyErr_CheckSignals
+from cython.cimports.weft._core.sys.watch import weft_watch_advance, weft_watch_rouse
 
 EVENTS_PER_WAIT = cython.declare(cython.int, 256)
 # asyncio asks for 256 KiB in each recv(); here the memory is shared by all transports, so it stays in the cache.
@@ -170,6 +171,8 @@ class EpollDriver:
             with cython.nogil:
                 count = weft_epoll_wait(self.epoll_fd, self.events, EVENTS_PER_WAIT, timeout)
             self.is_sleeping = False
+            if self.watched != cython.NULL:
+                weft_watch_rouse(self.watched)  # what comes next may be a signal handler, which can block
         PyErr_CheckSignals()
         if count < 0:
             if count == -EINTR:
@@ -183,6 +186,8 @@ class EpollDriver:
         self.is_delivering = True
         try:
             while i < self.found:  # not range(): what forks in a protocol finds nothing more in the child
+                if self.watched != cython.NULL:
+                    weft_watch_advance(self.watched)
                 self.dispatch(cython.address(self.events[i]))
                 i += 1
                 if self.unsent.count >= SINKS_PER_FLUSH:

@@ -4,6 +4,7 @@ from weft._core.driver cimport Driver
 from weft._core.handle cimport Handle, Runnable
 from weft._core.ring cimport Entry, Ring
 from weft._core.sys.python cimport PyObject, PyTypeObject
+from weft._core.sys.watch cimport weft_watched
 from weft._core.timers cimport TimerHeap, TimerHandle
 
 cdef class Scheduler:
@@ -17,6 +18,8 @@ cdef class Scheduler:
     cdef bint closed
     cdef bint debug
     cdef bint is_in_task
+    cdef weft_watched watched
+    cdef object verdict  # what is to end the run, after a stall in strict mode
     cdef PyTypeObject* step_type
     cdef Runnable stepper  # the runnable of a step, whose argument is the task
     cdef public double slow_callback_duration
@@ -35,4 +38,5 @@ cdef class Scheduler:
     cdef Py_ssize_t run_some(self, Py_ssize_t count) except -1
     cdef Py_ssize_t run_some_slowly(self, Py_ssize_t count) except -1
     cdef int on_raised(self, Entry entry, object error) except -1
+    cdef int stalled(self) except -1
     cdef int before_callback(self) except -1

@@ -29,7 +29,9 @@ from cython.cimports.weft._core.sys.python import (
     PyThread_get_thread_ident,
     weft_as_double,
 )
+from cython.cimports.weft._core.sys.watch import weft_watch_begin, weft_watch_rest, weft_watch_rouse
 from cython.cimports.weft._core.timers import TimerHeap, new_timer
+from cython.cimports.weft._core.watchdog import ended, enter, leave
 
 from weft import versions
 from weft.errors import LoopClosedError, WrongThreadError
@@ -51,6 +53,7 @@ class Scheduler:
     def _start_with(self, driver) -> None:
         """The first thing in the making of a loop: its driver (None: epoll)."""
         self._driver = EpollDriver() if driver is None else driver
+        self._driver.watched = cython.address(self.watched)
         self.closed = False
 
     # -- state ---------------------------------------------------------------------------------------------------------
@@ -75,6 +78,21 @@ class Scheduler:
     def time(self) -> float:
         """The loop's clock in seconds: CLOCK_MONOTONIC, as :func:`time.monotonic`."""
         return to_seconds(self._driver.read_clock())
+
+    @property
+    def stall_threshold(self):
+        """How long a callback may take, in seconds, before it is reported; None when the loop is not watched."""
+        return to_seconds(self.watched.threshold) if self.watched.threshold > 0 else None
+
+    @stall_threshold.setter
+    def stall_threshold(self, seconds):
+        self.check_thread()
+        if seconds is not None and not seconds > 0:
+            raise ValueError(f"stall_threshold is a number of seconds above 0, or None; not {seconds!r}")
+        self.watched.threshold = 0 if seconds is None else max(to_ns(seconds), 1)
+        if self.thread_id != 0:
+            leave(cython.address(self.watched))
+            enter(cython.address(self.watched), self)
 
     def stop(self) -> None:
         """End :meth:`run_forever` after the callbacks that are ready now."""
@@ -177,6 +195,7 @@ class Scheduler:
     def _run(self, thread_id):
         """Turn until :meth:`stop`; at least once. The caller has checked that the loop may run, and says where."""
         self.thread_id = thread_id
+        enter(cython.address(self.watched), self)
         try:
             while True:
                 self.turn()
@@ -184,16 +203,24 @@ class Scheduler:
                     break
         finally:
             try:
+                if self.watched.wanted:
+                    self.stalled()
                 self.before_callback()
                 self._driver.flush()
             finally:
+                leave(cython.address(self.watched))
                 self.is_stopping = False
                 self.last_poll = 0
                 self.thread_id = 0
+        if self.verdict is not None:
+            verdict, self.verdict = self.verdict, None
+            raise verdict
 
     def turn(self):
         """Ask the kernel, run what was ready before, then what the kernel said, then due timers: asyncio's order."""
         driver: Driver = self._driver
+        if weft_watch_begin(cython.address(self.watched)):
+            self.stalled()
         now: int64_t = driver.read_clock()
         asked: cython.bint = False
         # While callbacks are ready, asking the kernel each turn would double what a turn costs.
@@ -201,15 +228,23 @@ class Scheduler:
             # This may run destructors, which may schedule: no Python code runs from the next line to the kernel's wait.
             self.before_callback()
             timeout: int64_t = self.time_to_sleep(now)
-            driver.wait(timeout)
+            if timeout != 0:
+                weft_watch_rest(cython.address(self.watched))
+            try:
+                driver.wait(timeout)
+            finally:
+                weft_watch_rouse(cython.address(self.watched))
             if timeout != 0:
                 now = driver.read_clock()
             self.last_poll = now
             asked = True
+        self.watched.turn_started = now
         # Which timers are due is settled now: one that a callback sets for now waits for the next turn.
         while self.timers.count > 0 and self.timers.next_when() <= now:
             self.due.push(self.timers.pop(), cython.NULL)
         self.run_ready()
+        if self.watched.wanted:
+            self.stalled()
         if asked:
             self.before_callback()
             driver.deliver()
@@ -232,6 +267,8 @@ class Scheduler:
         self.before_callback()
         entry: Entry
         while self.due.count > 0:
+            if weft_watch_begin(cython.address(self.watched)):
+                self.stalled()
             entry = self.due.take()
             # SAFETY: take() handed the reference over; the local holds its own.
             runnable: Runnable = cython.cast(Runnable, entry.runnable)
@@ -273,6 +310,8 @@ class Scheduler:
         entry: Entry = Entry(cython.NULL, cython.NULL)
         try:
             while count > 0 and self.ring.count > 0:
+                if weft_watch_begin(cython.address(self.watched)):
+                    self.stalled()
                 count -= 1
                 entry = self.ring.take()
                 # SAFETY: here and below: the entry holds its runnable until the DECREF.
@@ -291,6 +330,8 @@ class Scheduler:
         """Debug mode: the same for one entry, with a warning when it takes ``slow_callback_duration`` or longer."""
         if self.ring.count == 0:
             return 0
+        if weft_watch_begin(cython.address(self.watched)):
+            self.stalled()
         entry: Entry = self.ring.take()
         self.before_callback()
         # SAFETY: the entry holds its runnable until the DECREF.
@@ -324,6 +365,14 @@ class Scheduler:
         if isinstance(error, (SystemExit, KeyboardInterrupt)):
             raise error
         runnable.report(self, cython.cast(cython.pointer(PyObject), argument), error)
+        return 0
+
+    def stalled(self):
+        """The callback before took too long, and has ended: report it, while what it leaves behind still shows."""
+        verdict: object = ended(cython.address(self.watched), self)
+        if verdict is not None:
+            self.verdict = verdict
+            self.is_stopping = True
         return 0
 
     def before_callback(self):

@@ -14,6 +14,7 @@ _Ts = TypeVarTuple("_Ts")
 # come before these in the order of bases of `EventLoop`.
 class Scheduler(asyncio.AbstractEventLoop, metaclass=ABCMeta):
     slow_callback_duration: float
+    stall_threshold: float | None
     _driver: Any
 
     @property
