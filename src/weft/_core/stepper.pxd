@@ -35,6 +35,7 @@ cdef class Stepper(Runnable):
     cdef int refuse(self, str message) except -1
     cdef int finish(self, object result) except -1
     cdef int fail(self, object error) except -1
+    cdef int survived(self, object error) except -1
     cdef int end(self) except -1
 
 cdef class TaskScheduler(Scheduler):
@@ -44,7 +45,9 @@ cdef class TaskScheduler(Scheduler):
     cdef object spawn_context
     cdef dict loop_keyword
     cdef dict task_keywords
+    cdef public object _task_observer  # None, or observer(loop, event, task, what): see FAILED and its like
 
+    cdef int tell(self, str event, object task, object what) except -1
     cdef int enter(self, object task) except -1
     cdef int link(self, Stepper stepper) except -1
     cdef int unlink_all(self) except -1

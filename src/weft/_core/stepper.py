@@ -64,6 +64,10 @@ UNNAMED = cython.declare(str, "Task")
 LAZY_NAMES = cython.declare(cython.bint, versions.LAZY_TASK_NAMES)
 ADD_AWAITED_BY = cython.declare(object, versions.future_add_to_awaited_by)
 DISCARD_AWAITED_BY = cython.declare(object, versions.future_discard_from_awaited_by)
+# What an observer is told, by these words: observer(loop, event, task, what).
+FAILED = cython.declare(str, "failed")  # the task is about to end with the exception `what`; its callbacks still stand
+SURVIVED = cython.declare(str, "survived")  # it goes on after the CancelledError `what`, and did not take it back
+ENDED = cython.declare(str, "ended")  # it is about to end well, and a request to cancel it stands
 # SAFETY: the module that defines the class holds it.
 waiter_type = cython.declare(cython.pointer(PyTypeObject), cython.cast(cython.pointer(PyTypeObject), Waiter))
 
@@ -169,6 +173,8 @@ class Stepper(Runnable):
         # SAFETY: either call gave a new reference; the object takes one of its own.
         what: object = cython.cast(object, produced)
         Py_DECREF(produced)
+        if error is not None and status != PYGEN_ERROR and self.cancel_requests > 0:
+            self.survived(error)
         try:
             if status == PYGEN_NEXT:
                 self.wait_for(what)
@@ -244,6 +250,9 @@ class Stepper(Runnable):
     def finish(self, result):
         task: object = self.task
         must_cancel: cython.bint = self.must_cancel
+        if self.cancel_requests > 0 and not must_cancel:
+            # SAFETY: this stepper is in the registry of that loop, so the loop is alive.
+            cython.cast(TaskScheduler, self.loop).tell(ENDED, task, None)
         self.end()
         if must_cancel:
             # cancel() came during the last step, in which the coroutine returned.
@@ -254,6 +263,8 @@ class Stepper(Runnable):
 
     def fail(self, error):
         task: object = self.task
+        # SAFETY: this stepper is in the registry of that loop, so the loop is alive; the local keeps it so.
+        loop: TaskScheduler = cython.cast(TaskScheduler, self.loop)
         self.end()
         if isinstance(error, CancelledError):
             self.held = error
@@ -261,9 +272,17 @@ class Stepper(Runnable):
             PyObject_GC_Track(cython.cast(cython.p_void, self))  # SAFETY: untracked since new_stepper()
             cancel(task, None)  # the message is in the error, for the first who asks
             return 0
+        loop.tell(FAILED, task, error)
         set_exception(task, error)
         if isinstance(error, (KeyboardInterrupt, SystemExit)):
             weft_raise_again(error)
+        return 0
+
+    def survived(self, error):
+        """The coroutine went on, or returned, although ``error`` was thrown into it and a cancellation stands."""
+        if isinstance(error, CancelledError):
+            # SAFETY: this stepper is in the registry of that loop, so the loop is alive.
+            return cython.cast(TaskScheduler, self.loop).tell(SURVIVED, self.task, error)
         return 0
 
     def end(self):
@@ -313,6 +332,15 @@ class TaskScheduler(Scheduler):
             self.spawn_context = context
             return None
         return self.soon(callback, args, context)
+
+    def tell(self, event, task, what):
+        """Tell whoever watches of something that may be a sign of lost work; never of a task that ends well."""
+        if self._task_observer is not None:
+            try:
+                self._task_observer(self, event, task, what)
+            except Exception as error:
+                self.call_exception_handler({"message": "Exception in what observes tasks", "exception": error})
+        return 0
 
     def enter(self, task):
         """Make ``task`` (or None) asyncio's current task."""

@@ -32,6 +32,8 @@ STOCK_GET_CORO = cython.declare(object, _asyncio.Task.get_coro)
 NO_ARGS = cython.declare(tuple, ())
 FUTURE_MAKE_CANCELLED_ERROR = cython.declare(object, _asyncio.Future._make_cancelled_error)
 Future = cython.declare(object, _asyncio.Future)
+# Beside those of the stepper: the task is to be cancelled while it waits for the future `what`.
+CANCELLING = cython.declare(str, "cancelling")
 LAZY_NAMES = cython.declare(cython.bint, versions.LAZY_TASK_NAMES)
 # Tasks made so far that have had no name.
 counted = cython.declare(uint64_t, 0)
@@ -104,7 +106,10 @@ class Task(asyncio.Task):
         if stepper.loop != cython.NULL:
             # First of all: half a cancellation would leave the task asleep for ever.
             # SAFETY: this stepper is in the registry of that loop, so the loop is alive.
-            cython.cast(TaskScheduler, stepper.loop).check_thread()
+            loop: TaskScheduler = cython.cast(TaskScheduler, stepper.loop)
+            loop.check_thread()
+            if type(stepper.held) is Future:
+                loop.tell(CANCELLING, self, stepper.held)
         stepper.cancel_requests += 1
         if stepper.held is not None:
             # A chain of tasks is as long as the user made it, and may be a ring.

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         # the scheduler
         _driver: Any
         slow_callback_duration: float
+        _task_observer: Callable[[Any, str, Any, Any], None] | None
 
         def _set_debug(self, enabled: bool) -> None: ...
         def _run(self, thread_id: int) -> None: ...
