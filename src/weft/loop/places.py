@@ -1,7 +1,8 @@
 """Where a coroutine, an exception or a thread stands: a line of the program's own code, for messages.
 
-The one invariant: a place holds text and numbers, no frame, so that a report keeps nothing alive. The program's own code
-is what lies neither in the standard library, nor in site-packages, nor in weft; where there is none, the innermost line.
+The one invariant: a place holds text and numbers, no frame, so that a report keeps nothing alive. The program's own
+code lies neither in the standard library, nor in site-packages, nor in weft; where there is none, the innermost line
+counts.
 Used by ``weft.shutdown`` and ``weft.watch``, for events of trouble only.
 """
 

@@ -1,7 +1,7 @@
 """What refers to what: whether a task is garbage, and what a suspended coroutine has in hand.
 
-Reads the heap through ``gc`` and changes nothing. The one invariant: where the answer is not certain, it is the one that
-keeps a report from being made. ``weft.watch.lost`` asks, and only about what has failed or was cancelled.
+Reads the heap through ``gc`` and changes nothing. The one invariant: where the answer is not certain, it is
+the one that keeps a report from being made. ``weft.watch.lost`` asks, about what has failed or was cancelled.
 """
 
 from __future__ import annotations

@@ -103,7 +103,7 @@ def on_finding(watcher: Callable[[Finding], object]) -> Callable[[], None]:
 
 def unread() -> list[asyncio.Task[Any]]:
     """Tasks that have failed, that somebody holds, and whose exception nobody has read so far."""
-    return [task for task in list(_unread) if task._log_traceback]  # type: ignore[attr-defined]  # asyncio's
+    return [task for task in list(_unread) if task._log_traceback]
 
 
 def record(kind: str, place: Place, message: str, spawned: Place | None = None, *, log: bool = True) -> None:
@@ -186,7 +186,7 @@ def exception_lost(context: dict[str, Any]) -> dict[str, Any]:
     """asyncio reports an exception that nobody has read: count it, and say where the task was made."""
     task, error = context.get("future"), context.get("exception")
     spawned = spawned_at(task)
-    place = places.of_traceback(error.__traceback__ if error else None)
+    place = _raised_at(error)
     record("lost exception", place, f"{error!r} of {named(task)} at {place} was never read", spawned, log=False)
     return {**context, "spawned_at": str(spawned)} if spawned else context
 
@@ -220,8 +220,8 @@ def exception_unread(loop: Any, box: list[Any]) -> None:
 def record_unread() -> None:
     """The program has ended: what nobody has read by now, nobody will."""
     for task in unread():
-        error = task._exception  # type: ignore[attr-defined]  # asyncio's; exception() would count as reading
-        place = places.of_traceback(error.__traceback__)
+        error = task._exception  # exception() would count as reading
+        place = _raised_at(error)
         message = f"{error!r} of {named(task)} at {place} is held and was not read"
         record("unread exception", place, message, spawned_at(task), log=False)
     _unread.clear()
@@ -266,10 +266,10 @@ def gather_failed(task: Any, callback: Any) -> None:
         if isinstance(child, asyncio.Task)
         and not child.done()
         and not child.cancelling()
-        and all(other is callback for other, _ in child._callbacks or ())  # type: ignore[attr-defined]  # asyncio's
+        and all(other is callback for other, _ in child._callbacks or ())
     ]
     if left:
-        failed = places.of_traceback(task._exception.__traceback__)
+        failed = _raised_at(task._exception)
         place = places.of_coroutine(left[0].get_coro())
         message = f"{len(left)} go on after {task._exception!r} at {failed} ended their gather(): {_list(left)}"
         record("siblings of a failed gather", place, message, spawned_at(left[0]))
@@ -297,6 +297,11 @@ def _shielded(loop: Any, box: list[Any], turns: int) -> None:
         record("shielded task without owner", place, message, spawned_at(box[0]))
 
 
+def resisted(kind: str, place: Place, message: str) -> None:
+    """The end of the run has given something up; ``weft.shutdown`` has said so."""
+    record(kind, place, message, log=False)
+
+
 # -- generators
 
 
@@ -314,6 +319,10 @@ def generators_left(generators: list[Any], how: str) -> None:
 def named(task: Any) -> str:
     """A task as messages name it."""
     return f"task {task.get_name()!r}" if isinstance(task, asyncio.Task) else repr(task)
+
+
+def _raised_at(error: BaseException | None) -> Place:
+    return places.of_traceback(None if error is None else error.__traceback__)
 
 
 def _list(tasks: list[Any]) -> str:
