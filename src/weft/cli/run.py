@@ -6,6 +6,8 @@ Called by ``weft.cli.main``.
 
 from __future__ import annotations
 
+import atexit
+import os
 import sys
 from collections.abc import Sequence
 
@@ -14,9 +16,16 @@ from weft.cli import USAGE_ERROR
 __all__ = ["main"]
 
 USAGE = """\
-usage: weft run SCRIPT [ARGUMENTS]
-       weft run -m MODULE [ARGUMENTS]
-       weft run -c CODE [ARGUMENTS]"""
+usage: weft run [OPTIONS] SCRIPT [ARGUMENTS]
+       weft run [OPTIONS] -m MODULE [ARGUMENTS]
+       weft run [OPTIONS] -c CODE [ARGUMENTS]"""
+
+FORMS = ("text", "json", "none")
+OPTIONS = {"--report": f"one of {', '.join(FORMS)}", "--report-file": "a file", "--shutdown-timeout": "seconds"}
+"""Our options, each with what has to follow it."""
+
+EXIT_BASE = 128
+"""What a shell adds to the number of the signal that has ended a process."""
 
 HELP = f"""{USAGE}
 
@@ -26,6 +35,16 @@ or asyncio.get_event_loop() makes in it is weft's. A loop that the program asks 
   SCRIPT     a file, a directory or zip file with a __main__.py, or - for the standard input
   -m MODULE  a module or a package, as with python -m
   -c CODE    the program itself, as with python -c
+
+options:
+  --report FORM           text or json: end with a report of what was wrong, with the line where each task and coroutine
+                          was made, which costs about a microsecond for each; none: no report. Without this option
+                          there is one in text, without those lines, when something was wrong.
+  --report-file FILE      write the report there, not to standard error
+  --shutdown-timeout S    seconds for the end of a run, after which what resists is given up; none: wait for ever
+
+SIGINT and SIGTERM, where the program has no handlers for them, end asyncio.run() in good order; the exit status is then
+130 or 143.
 
 Options of the interpreter go before: python -X dev -W error -m weft run SCRIPT"""
 
@@ -43,13 +62,18 @@ def main(arguments: Sequence[str]) -> int:
         BaseException: what leaves the program, ``SystemExit`` included; its traceback will be shown without the frames
             of weft and of the import system that lie below the program.
     """
-    if not arguments:
+    words = list(arguments)
+    try:
+        options = _options(words)
+    except ValueError as problem:
+        return _refuse(str(problem))
+    if not words:
         return _refuse("which program? Name a SCRIPT, -m MODULE or -c CODE")
-    first = arguments[0]
+    first = words[0]
     if first in ("-h", "--help"):
         print(HELP)
         return 0
-    form, target, rest = _split(first, list(arguments[1:]))
+    form, target, rest = _split(first, words[1:])
     if form in ("-m", "-c") and target is None:
         return _refuse(f"{first} needs {'a module' if form == '-m' else 'code'} after it")
     if target is None:
@@ -58,9 +82,78 @@ def main(arguments: Sequence[str]) -> int:
     from weft.cli._default_loop import make_default
     from weft.cli._program import launch
 
-    make_default()
-    launch(form, target, rest)
+    if "--shutdown-timeout" in options:
+        os.environ["WEFT_SHUTDOWN_TIMEOUT"] = options["--shutdown-timeout"]
+    make_default(shutdown=True)
+    _prepare_report(options)
+    try:
+        launch(form, target, rest)
+    except KeyboardInterrupt as error:
+        signum: int | None = getattr(error, "weft_signal", None)
+        if signum is None:
+            raise
+        sys.excepthook = sys.__excepthook__  # nothing is to be shown: all is in order
+        return EXIT_BASE + signum
     return 0
+
+
+def _options(words: list[str]) -> dict[str, str]:
+    """Takes our options off the front of the words.
+
+    Raises:
+        ValueError: an option lacks its value, or has one that makes no sense.
+    """
+    found = {}
+    while words:
+        name, has_value, value = words[0].partition("=")
+        if name not in OPTIONS:
+            break
+        del words[0]
+        if not has_value:
+            if not words:
+                raise ValueError(f"{name} needs {OPTIONS[name]} after it")
+            value = words.pop(0)
+        found[name] = value
+    if found.get("--report", "text") not in FORMS:
+        raise ValueError(f"--report is one of {', '.join(FORMS)}, not '{found['--report']}'")
+    if "--shutdown-timeout" in found:
+        _check_seconds(found["--shutdown-timeout"])
+    return found
+
+
+def _check_seconds(text: str) -> None:
+    try:
+        good = text == "none" or float(text) >= 0
+    except ValueError:
+        good = False
+    if not good:
+        raise ValueError(f"--shutdown-timeout takes seconds from 0 on, or none, not '{text}'")
+
+
+def _prepare_report(options: dict[str, str]) -> None:
+    """Sees to the report, which comes last of all: after the program's own exit handlers, and after its traceback."""
+    form = options.get("--report", "text")
+    if form == "none":
+        return
+    from weft.loop import troubles
+
+    if "--report" in options:
+        troubles.detailed = True
+        sys.set_coroutine_origin_tracking_depth(1)
+    troubles.note_coroutines()
+    atexit.register(_report, form, options.get("--report-file"), os.getpid())
+
+
+def _report(form: str, path: str | None, pid: int) -> None:
+    """At exit. Where nothing was found, and nobody has asked, not even the modules for it are loaded."""
+    if os.getpid() != pid or (form == "text" and path is None and "weft.watch" not in sys.modules):
+        return  # a forked child that ends as its parent will; or all was well
+    from weft.watch import report
+
+    try:
+        report.write(form, path)
+    except OSError as problem:
+        print(f"weft run: the report could not be written to {path}: {problem}", file=sys.stderr)
 
 
 def _split(first: str, rest: list[str]) -> tuple[str, str | None, list[str]]:

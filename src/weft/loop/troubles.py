@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import sys
+import warnings
 from typing import Any
 
-__all__ = ["found", "observe"]
+__all__ = ["found", "note_coroutines", "observe"]
 
 ENDING = "_GatheringFuture"
 """The class of what ``asyncio.run`` waits for when it ends: the tasks that it has cancelled."""
@@ -41,6 +43,26 @@ def observe(loop: Any, event: str, task: Any, what: Any) -> None:
         found("cancellation_survived", task, what)
     elif event == "ended" and type(loop._awaited).__name__ != ENDING:
         found("ended_after_cancel", task)
+
+
+def note_coroutines() -> None:
+    """Find coroutines that are never awaited. The warning is Python's, with where each was made, if that is known.
+
+    Who wants to know sets ``sys.set_coroutine_origin_tracking_depth(1)``, at a cost for each coroutine.
+    """
+    name = "_warn_unawaited_coroutine"  # what the interpreter looks up and calls when such a coroutine goes
+    if hasattr(warnings, name):
+        setattr(warnings, name, _warn_unawaited)
+
+
+def _warn_unawaited(coroutine: Any) -> None:
+    if not sys.is_finalizing():
+        found("never_awaited", coroutine)
+    lines = [f"coroutine '{coroutine.__qualname__}' was never awaited"]
+    if coroutine.cr_origin:
+        lines.append("Coroutine created at (most recent call last)")
+        lines += [f'  File "{file}", line {line}, in {function}' for file, line, function in coroutine.cr_origin[::-1]]
+    warnings.warn("\n".join(lines), RuntimeWarning, stacklevel=2, source=coroutine)
 
 
 def _is_of(callback: Any, function: str) -> bool:

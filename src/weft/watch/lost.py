@@ -12,7 +12,6 @@ import asyncio
 import logging
 import sys
 import time
-import warnings
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ from weft.loop import places
 from weft.loop.places import Place
 from weft.watch import graph
 
-__all__ = ["Finding", "clear", "findings", "note_coroutines", "note_spawns", "on_finding", "unread"]
+__all__ = ["Finding", "clear", "findings", "note_spawns", "on_finding", "unread"]
 
 logger = logging.getLogger("weft.lost")
 
@@ -152,22 +151,6 @@ def spawned_at(task: Any) -> Place | None:
         if places.is_own(entry.filename):
             return Place(entry.filename, entry.lineno or 0, entry.name)
     return None
-
-
-def note_coroutines(depth: int) -> None:
-    """Find coroutines that are never awaited; with a ``depth`` of 1, and at a cost for each, where they were made."""
-    sys.set_coroutine_origin_tracking_depth(max(depth, sys.get_coroutine_origin_tracking_depth()))
-    name = "_warn_unawaited_coroutine"  # what the interpreter calls when such a coroutine goes
-    warn = getattr(warnings, name, None)
-    if warn is None or hasattr(warn, "weft"):
-        return
-
-    def noted(coroutine: Any) -> None:
-        never_awaited(coroutine)
-        warn(coroutine)
-
-    noted.weft = True  # type: ignore[attr-defined]
-    setattr(warnings, name, noted)
 
 
 def never_awaited(coroutine: Any) -> None:
