@@ -271,13 +271,23 @@ class Shutdown:
                 self._begin()
                 if self.expired:
                     self._expiry.set_result(None)
-                loop.run_until_complete(loop.create_task(self._close_all(), name=WIND_DOWN))
+                closing = loop.create_task(self._close_all(), name=WIND_DOWN)
+                while not closing.done():
+                    self._run_on(closing)
         finally:
             self.end()
             for task in _all_tasks(loop):  # an exception has left the loop: nothing of theirs runs any more
                 _let_go(task)
         if self.signum and not told_before and self.main is None and not self._was_told:
             raise self.error()
+
+    def _run_on(self, closing: asyncio.Task[None]) -> None:
+        """Run the loop until all is closed, or somebody stops it: what ended the main task may do that late."""
+        try:
+            self.loop.run_until_complete(closing)
+        except RuntimeError:
+            if closing.done():
+                raise
 
     async def _close_all(self) -> None:
         await self._cancel_tasks()

@@ -96,9 +96,10 @@ class Lifecycle(Host):
         self._awaited = future
         try:
             self.run_forever()
-        except BaseException:
-            if is_new and future.done() and not future.cancelled():
-                future.exception()  # it is what is being raised, or of no interest any more
+        except BaseException as error:
+            # It is what is being raised, or of no interest any more.
+            if future.done() and not future.cancelled() and (is_new or getattr(future, "_exception", None) is error):
+                future.exception()
             raise
         finally:
             self._awaited = None
