@@ -300,6 +300,7 @@ class Shutdown:
     async def _cancel_tasks(self) -> None:
         loop, expiry = self.loop, self._expiry
         assert expiry is not None
+        loop.call_exception_handler = self._report  # type: ignore[method-assign]
         loop._task_observer = None  # what is cancelled now has done what it should when it ends, however it does
         tasks = [task for task in _all_tasks(loop) if task is not asyncio.current_task()]
         for task in tasks:
@@ -320,6 +321,14 @@ class Shutdown:
                     }
                 )
         self._give_up_on([task for task in tasks if not task.done()])
+
+    def _report(self, context: dict[str, Any]) -> None:
+        """In place of the loop's ``call_exception_handler``: that something was cancelled is no error here.
+
+        Up to 3.11 ``asyncio.start_server`` lets it out of a done callback for each connection.
+        """
+        if not isinstance(context.get("exception"), asyncio.CancelledError):
+            type(self.loop).call_exception_handler(self.loop, context)
 
     def _give_up_on(self, tasks: list[asyncio.Task[Any]]) -> None:
         if not tasks:
