@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
+import multiprocessing.spawn  # noqa: F401 - what `weft run` imports, so that no program has to
 import os
 import random
 import select
@@ -20,7 +22,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import weft
+import weft.cli._default_loop
+import weft.cli._program
 import weft.cli.run
+import weft.loop.process
+import weft.loop.server
 import weft.shutdown
 
 MOST = 0.03  # seconds from "ready" to the signal; the program makes a few hundred steps in that time
@@ -214,6 +220,7 @@ def is_alive(pid: int) -> bool:
 def kill_all(folder: Path, seed: int, times: int) -> bool:
     """Start and kill the programs; False in a program, True when all are done."""
     bad = 0
+    gc.freeze()  # what is not looked at is not copied
     for first in range(0, times, AT_ONCE):
         cases = []
         for number in range(first, min(first + AT_ONCE, times)):
