@@ -18,6 +18,7 @@ import signal
 import sys
 import time
 import traceback
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,7 +32,7 @@ import weft.shutdown
 
 MOST = 0.03  # seconds from "ready" to the signal; the program makes a few hundred steps in that time
 LIMIT = 20.0  # seconds for one program to end
-AT_ONCE = 4  # programs at a time
+AT_ONCE = 8  # programs at a time
 
 PROGRAM = """\
 import asyncio
@@ -112,7 +113,13 @@ async def work() -> None:
         try:
             server = await asyncio.start_server(echo, "127.0.0.1", 0)
             port = server.sockets[0].getsockname()[1]
-            jobs = [sleeps, asks, iterates, lambda: talks(port), lambda: talks(port)]
+            jobs: list[Callable[[], Coroutine[Any, Any, None]]] = [
+                sleeps,
+                asks,
+                iterates,
+                lambda: talks(port),
+                lambda: talks(port),
+            ]
             if random.random() < 0.2:
                 jobs.append(lambda: starts(folder))
             tasks = [asyncio.create_task(job()) for job in random.choices(jobs, k=8)]

@@ -9,27 +9,21 @@ loop is blocked. ``weft.Runner`` uses it: ``install`` and ``restore`` around a r
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures.thread
-import functools
-import logging
 import math
 import os
 import queue
 import signal
-import sys
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from types import FrameType
 from typing import Any
 
-from weft import versions
+from weft import leftovers, versions
 from weft.loop import EventLoop, places, troubles
 
 __all__ = ["DEFAULT_TIMEOUT", "Shutdown", "timeout_from_environment"]
-
-logger = logging.getLogger("weft.shutdown")
 
 DEFAULT_TIMEOUT = 10.0
 """Seconds for the whole way down. Docker gives a container as many between SIGTERM and SIGKILL, Kubernetes 30."""
@@ -51,9 +45,6 @@ REACTION = 0.5
 
 FORCED = 6
 """How often an exception is raised in the thread of a blocked loop before the process is ended without it."""
-
-SHOWN = 10
-"""How many tasks and threads a line names."""
 
 SIGNALS: dict[signal.Signals, Any] = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
 """The signals that end a run, each with the handler that says the program leaves it to us."""
@@ -99,7 +90,6 @@ class Shutdown:
         self._began = self._deadline = math.inf  # moments of time.monotonic()
         self._hurried = self._is_forcing = self._was_told = self._noticed = False
         self._ident = threading.get_ident()  # of the thread that runs the loop
-        self._pid = os.getpid()
         self._words: queue.SimpleQueue[str] = queue.SimpleQueue()  # its put() may be interrupted by its put()
         self._thread: threading.Thread | None = None
         self._handlers: dict[signal.Signals, Any] = {}
@@ -117,6 +107,8 @@ class Shutdown:
             if signal.getsignal(signum) is untouched:
                 with suppress(ValueError):  # an interpreter that is embedded and leaves signals alone
                     self._handlers[signum] = signal.signal(signum, self._handler)
+        if self._handlers:
+            _installed.add(self)
 
     def restore(self) -> None:
         """Put back the handlers from before, where the program has not put in its own since."""
@@ -124,6 +116,7 @@ class Shutdown:
             if signal.getsignal(signum) is self._handler:
                 signal.signal(signum, before)
         self._handlers.clear()
+        _installed.discard(self)
 
     def error(self) -> BaseException:
         """What leaves the run: KeyboardInterrupt for SIGINT, as with asyncio, SystemExit(143) for SIGTERM."""
@@ -136,10 +129,7 @@ class Shutdown:
 
     def _on_signal(self, signum: int, frame: FrameType | None) -> None:
         """Python's handler: runs between two bytecodes of whatever the main thread does."""
-        if os.getpid() != self._pid:  # a fork has inherited it, and is not what this is about
-            signal.signal(signum, SIGNALS[signal.Signals(signum)])
-            signal.raise_signal(signum)
-        elif self._is_forcing:
+        if self._is_forcing:
             raise self.error()
         elif self.signum:
             self._hurried = True
@@ -154,7 +144,7 @@ class Shutdown:
     def _cancel_main(self) -> None:
         main = self.loop._awaited
         if self.main is None and main is not None and self._expiry is None and main.cancel():
-            self.main = main
+            self.main = self.loop._ending = main
 
     def _stop_accepting(self) -> None:
         for server in list(self.loop._servers):
@@ -207,7 +197,9 @@ class Shutdown:
     def _speak(self) -> None:
         resisting = self._what()
         if resisting:
-            _say(f"shutdown: after {time.monotonic() - self._began:.0f} s still running: {_list(resisting)}")
+            leftovers.say(
+                f"shutdown: after {time.monotonic() - self._began:.0f} s still running: {leftovers.listed(resisting)}"
+            )
 
     def _expire(self) -> None:
         """The deadline has passed. Runs in the loop."""
@@ -226,7 +218,9 @@ class Shutdown:
             return False
         if times > FORCED:
             place = places.of_thread(self._ident)
-            _say(f"shutdown: the loop is blocked at {place}, by a call that cannot be interrupted; ending the process")
+            leftovers.say(
+                f"shutdown: the loop is blocked at {place}, by a call that cannot be interrupted; ending the process"
+            )
             os._exit(EXIT_BASE + self.signum)
         self._is_forcing = True
         signal.pthread_kill(self._ident, self.signum)
@@ -237,7 +231,7 @@ class Shutdown:
     def _tasks(self) -> list[str]:
         """The tasks that are left and where they stand; where the loop is blocked, by what. From any thread."""
         resisting = []
-        for task in _all_tasks(self.loop):
+        for task in leftovers.all_tasks(self.loop):
             if task.get_name() != WIND_DOWN:
                 resisting.append(f"task {task.get_name()!r} at {self._place_of(task)}")
         return resisting
@@ -248,7 +242,10 @@ class Shutdown:
         return places.of_thread(self._ident) if running else places.of_coroutine(coroutine)
 
     def _threads(self) -> list[str]:
-        return [f"thread {thread.name!r} at {place}" for thread, place in _busy_threads(self.loop._default_executor)]
+        return [
+            f"thread {thread.name!r} at {place}"
+            for thread, place in leftovers.busy_threads(self.loop._default_executor)
+        ]
 
     # -- the way down --------------------------------------------------------------------------------------------------
 
@@ -265,7 +262,7 @@ class Shutdown:
         loop = self.loop
         told_before = self._was_told
         try:
-            if _all_tasks(loop) or loop._asyncgens or loop._default_executor is not None or self.signum:
+            if leftovers.all_tasks(loop) or loop._asyncgens or loop._default_executor is not None or self.signum:
                 self.install()
                 self._expiry = loop.create_future()
                 self._begin()
@@ -276,8 +273,8 @@ class Shutdown:
                     self._run_on(closing)
         finally:
             self.end()
-            for task in _all_tasks(loop):  # an exception has left the loop: nothing of theirs runs any more
-                _let_go(task)
+            for task in leftovers.all_tasks(loop):  # an exception has left the loop: nothing of theirs runs any more
+                leftovers.let_go(task, leftovers.awaited_by(task.get_coro()))
         if self.signum and not told_before and self.main is None and not self._was_told:
             raise self.error()
 
@@ -295,14 +292,14 @@ class Shutdown:
             await self._close_connections()
         await self._close_generators()
         await self._close_executor()
-        _abandon([task for task in _all_tasks(self.loop) if task is not asyncio.current_task()])
+        leftovers.abandon([task for task in leftovers.all_tasks(self.loop) if task is not asyncio.current_task()])
 
     async def _cancel_tasks(self) -> None:
         loop, expiry = self.loop, self._expiry
         assert expiry is not None
         loop.call_exception_handler = self._report  # type: ignore[method-assign]
         loop._task_observer = None  # what is cancelled now has done what it should when it ends, however it does
-        tasks = [task for task in _all_tasks(loop) if task is not asyncio.current_task()]
+        tasks = [task for task in leftovers.all_tasks(loop) if task is not asyncio.current_task()]
         for task in tasks:
             task.cancel()
         pending: set[asyncio.Future[Any]] = set(tasks)
@@ -340,7 +337,7 @@ class Shutdown:
             lines.append(f"task {task.get_name()!r} at {place}")
             troubles.found("resisted", "resisted shutdown", place, f"{lines[-1]} was given up {after}")
         if not self._hurried:  # who has asked for it twice need not be told what was cut off
-            _say(f"shutdown: gave up {after} on {_list(lines)}")
+            leftovers.say(f"shutdown: gave up {after} on {leftovers.listed(lines)}")
 
     def _seconds_left(self) -> float:
         grace = GRACE_AT_ONCE if self._hurried else GRACE
@@ -352,12 +349,12 @@ class Shutdown:
         children = [child for child in list(self.loop._children) if child.get_returncode() is None]
         for child in children:
             child.close()
-        for transport in _transports(self.loop):
+        for transport in leftovers.transports(self.loop):
             transport.close()
         until = time.monotonic() + self._seconds_left()
         if children:
             await self._within(asyncio.wait([asyncio.ensure_future(child._wait()) for child in children]))
-        while (left := _transports(self.loop)) and time.monotonic() < until and not self._hurried:
+        while (left := leftovers.transports(self.loop)) and time.monotonic() < until and not self._hurried:
             await asyncio.sleep(0.01)
         for transport in left:
             with suppress(AttributeError):  # a pipe that is read has nothing to lose
@@ -366,7 +363,7 @@ class Shutdown:
 
     async def _close_generators(self) -> None:
         if not await self._within(self.loop.shutdown_asyncgens()):
-            _say("shutdown: gave up on closing asynchronous generators")
+            leftovers.say("shutdown: gave up on closing asynchronous generators")
 
     async def _close_executor(self) -> None:
         executor = self.loop._default_executor
@@ -380,12 +377,12 @@ class Shutdown:
         lines = []
         for thread in list(getattr(executor, "_threads", ())):
             versions.let_go_of_thread(thread)
-        for thread, place in _busy_threads(executor):
+        for thread, place in leftovers.busy_threads(executor):
             lines.append(f"thread {thread.name!r} at {place}")
             message = f"{lines[-1]} was left behind after {time.monotonic() - self._began:.0f} s"
             troubles.found("resisted", "thread that does not return", place, message)
         if lines and not self._hurried:
-            _say(f"shutdown: left behind {_list(lines)}")
+            leftovers.say(f"shutdown: left behind {leftovers.listed(lines)}")
 
     async def _within(self, work: Coroutine[Any, Any, Any]) -> bool:
         """Whether ``work`` came to its end before the deadline, or its grace; it is cancelled if not."""
@@ -404,94 +401,31 @@ class Shutdown:
         return False
 
 
+# -- forks: a child is to die of the signals as it would without us, also of one that comes while it is being made
+
+_installed: set[Shutdown] = set()
+_masks: dict[int, set[int]] = {}  # by thread
+
+
+def _before_fork() -> None:
+    if _installed:
+        _masks[threading.get_ident()] = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+
+
+def _after_fork() -> None:
+    mask = _masks.pop(threading.get_ident(), None)
+    if mask is not None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+def _after_fork_in_child() -> None:
+    for shutdown in list(_installed):
+        shutdown.restore()
+    _after_fork()
+
+
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork_in_child)
+
+
 WIND_DOWN = "weft-shutdown"
 """The name of the task that closes everything else."""
-
-
-def _all_tasks(loop: EventLoop) -> list[asyncio.Task[Any]]:
-    return sorted(asyncio.all_tasks(loop), key=lambda task: task.get_name())
-
-
-def _list(names: Iterable[str]) -> str:
-    listed = list(names)
-    more = f" and {len(listed) - SHOWN} more" if len(listed) > SHOWN else ""
-    return "; ".join(listed[:SHOWN]) + more
-
-
-def _say(text: str) -> None:
-    """Log a warning; the last resort of ``logging`` shows it on stderr where nothing is set up.
-
-    The thread that is blocked may hold the lock of a handler: then the line goes to stderr without it.
-    """
-    current: logging.Logger | None = logger
-    while current is not None:
-        for handler in current.handlers:
-            if handler.lock is not None:
-                if not handler.lock.acquire(timeout=REACTION):
-                    os.write(2, f"{text}\n".encode(errors="replace"))
-                    return
-                handler.lock.release()
-        current = current.parent if current.propagate else None
-    logger.warning("%s", text)
-
-
-def _transports(loop: EventLoop) -> list[Any]:
-    """The transports of the loop that own a descriptor; of a TLS connection the one that the program has."""
-    found = []
-    for name in os.listdir("/proc/self/fd"):
-        transport: Any = loop._transport_of(int(name))
-        if transport is not None:
-            found.append(getattr(transport.get_protocol(), "_app_transport", None) or transport)
-    return found
-
-
-def _busy_threads(executor: Any) -> list[tuple[threading.Thread, places.Place]]:
-    """The threads of an executor that run a call, each with the program's own line that it is in, or what it calls."""
-    busy = []
-    frames = sys._current_frames()
-    for thread in list(getattr(executor, "_threads", ())):
-        innermost = frame = frames.get(thread.ident)
-        while frame is not None and frame.f_code is not _RUN:
-            frame = frame.f_back
-        if frame is None:
-            continue  # idle, or no thread of Python's own pool
-        place = places.of_frame(innermost)
-        if not places.is_own(place.file):
-            place = place._replace(function=_called(frame.f_locals.get("self")))
-        busy.append((thread, place))
-    return busy
-
-
-_RUN = concurrent.futures.thread._WorkItem.run.__code__
-"""What every call of an executor's thread runs in."""
-
-
-def _called(item: Any) -> str:
-    """The name of what an executor was given to call, without what ``asyncio.to_thread`` puts around it."""
-    function = getattr(item, "fn", None) or (getattr(item, "task", None) or [None])[0]  # up to 3.13; later
-    while isinstance(function, functools.partial):
-        function = next(iter(function.args), function.func)
-    return getattr(function, "__qualname__", None) or repr(function)
-
-
-def _abandon(tasks: list[asyncio.Task[Any]]) -> None:
-    """Let go of tasks that did not end: their ``finally`` blocks run up to their next ``await``.
-
-    In the loop: where asyncio's functions find none, they raise, and a coroutine that resists everything would spin.
-    """
-    for task in tasks:
-        coroutine: Any = task.get_coro()
-        try:
-            coroutine.close()
-        except RuntimeError:
-            pass  # it awaits in spite of GeneratorExit
-        except BaseException as error:
-            logger.warning("shutdown: %r in the last steps of task %r", error, task.get_name())
-        _let_go(task)
-
-
-def _let_go(task: asyncio.Task[Any]) -> None:
-    if isinstance(task, asyncio.Future):
-        asyncio.Future.cancel(task)  # past Task.cancel(), which asks the coroutine: for asyncio the task is done
-    if getattr(task.get_coro(), "cr_frame", None) is not None:
-        versions.keep_for_ever(task.get_coro())  # what is left in it would run, and complain, when it is destroyed

@@ -39,6 +39,7 @@ class Lifecycle(Host):
         self._asyncgens: weakref.WeakSet[AsyncGenerator[Any, Any]] = weakref.WeakSet()
         self._asyncgens_shutdown = False
         self._awaited: asyncio.Future[Any] | None = None  # by run_until_complete
+        self._ending: asyncio.Future[Any] | None = None  # the main task, once a signal has cancelled it
         self._task_observer = troubles.observe
         if troubles.detailed:
             troubles.found("note_spawns", self)

@@ -39,7 +39,7 @@ def observe(loop: Any, event: str, task: Any, what: Any) -> None:
         for callback, _ in what._callbacks or ():
             if _is_of(callback, "shield."):
                 found("shield_cancelled", loop, callback)
-    elif event == "survived":
+    elif event == "survived" and task is not loop._ending:  # of that one weft.shutdown tells
         found("cancellation_survived", task, what)
     elif event == "ended" and type(loop._awaited).__name__ != ENDING:
         found("ended_after_cancel", task)
