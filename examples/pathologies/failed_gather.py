@@ -1,10 +1,10 @@
 """One of three gathered coroutines fails: the other two go on, though nobody waits for them any more.
 
-    weft run --report text examples/pathologies/failed_gather.py
+weft run --report text examples/pathologies/failed_gather.py
 
-    siblings of a failed gather: 2 go on after ConnectionError('replica 0 is down') at failed_gather.py:19 in ask()
-    ended their gather(): task 'Task-3' at failed_gather.py:20 in ask(), task 'Task-4' at failed_gather.py:20 in ask(),
-    spawned at failed_gather.py:27 in main(); use asyncio.TaskGroup, or cancel them where gather() fails
+siblings of a failed gather: 2 go on after ConnectionError('replica 0 is down') at failed_gather.py:19 in ask()
+ended their gather(): task 'Task-3' at failed_gather.py:20 in ask(), task 'Task-4' at failed_gather.py:20 in ask(),
+spawned at failed_gather.py:27 in main(); use asyncio.TaskGroup, or cancel them where gather() fails
 """
 
 import asyncio

@@ -1,9 +1,9 @@
 """A loop leaves an asynchronous generator with ``break``: its ``finally`` runs some time later, in another task.
 
-    weft run --report text examples/pathologies/generator_left.py
+weft run --report text examples/pathologies/generator_left.py
 
-    generator never closed: rows() was dropped before its end, at generator_left.py:19 in rows(); use `async with
-    contextlib.aclosing(...)`
+generator never closed: rows() was dropped before its end, at generator_left.py:19 in rows(); use `async with
+contextlib.aclosing(...)`
 """
 
 import asyncio

@@ -1,9 +1,9 @@
 """A coroutine is called and not awaited: it never begins. Python warns, with the line where it was noticed.
 
-    weft run --report text examples/pathologies/never_awaited.py
+weft run --report text examples/pathologies/never_awaited.py
 
-    coroutine never awaited: save() was made at never_awaited.py:21 in main() and never awaited; await it, or make a task
-    of it
+coroutine never awaited: save() was made at never_awaited.py:21 in main() and never awaited; await it, or make a task
+of it
 """
 
 import asyncio

@@ -1,10 +1,10 @@
 """A task that does not let itself be cancelled: ``asyncio.run`` would wait for it for ever.
 
-    weft run --report text examples/pathologies/resisting_task.py
+weft run --report text examples/pathologies/resisting_task.py
 
-    shutdown: after 2 s still running: task 'poller' at resisting_task.py:23 in poll()
-    resisted shutdown: task 'poller' at resisting_task.py:23 in poll() was given up after 3 s; let CancelledError
-    through, and bound what cleaning up waits for
+shutdown: after 2 s still running: task 'poller' at resisting_task.py:23 in poll()
+resisted shutdown: task 'poller' at resisting_task.py:23 in poll() was given up after 3 s; let CancelledError
+through, and bound what cleaning up waits for
 """
 
 import asyncio

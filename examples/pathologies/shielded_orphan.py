@@ -1,10 +1,10 @@
 """A shielded coroutine outlives who awaited it, and nobody has a reference to it: its result, or error, is lost.
 
-    weft run --report text examples/pathologies/shielded_orphan.py
+weft run --report text examples/pathologies/shielded_orphan.py
 
-    shielded task without owner: task 'Task-3' goes on at shielded_orphan.py:17 in save(), and who awaited its shield()
-    was cancelled, spawned at shielded_orphan.py:23 in handle(); keep a reference to what is shielded, and await it at
-    the end
+shielded task without owner: task 'Task-3' goes on at shielded_orphan.py:17 in save(), and who awaited its shield()
+was cancelled, spawned at shielded_orphan.py:23 in handle(); keep a reference to what is shielded, and await it at
+the end
 """
 
 import asyncio

@@ -1,10 +1,10 @@
 """A worker catches CancelledError and goes on: whoever has cancelled it waits for it, for ever perhaps.
 
-    weft run --report text examples/pathologies/swallowed_cancel.py
+weft run --report text examples/pathologies/swallowed_cancel.py
 
-    swallowed cancellation: task 'worker' was cancelled at swallowed_cancel.py:20 in worker() and goes on at
-    swallowed_cancel.py:20 in worker(), spawned at swallowed_cancel.py:27 in main(); raise CancelledError again, or
-    call uncancel()
+swallowed cancellation: task 'worker' was cancelled at swallowed_cancel.py:20 in worker() and goes on at
+swallowed_cancel.py:20 in worker(), spawned at swallowed_cancel.py:27 in main(); raise CancelledError again, or
+call uncancel()
 """
 
 import asyncio

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import sys
 import time
 import weakref
@@ -41,6 +42,8 @@ CURES = {
 
 CHECKS_PER_SECOND = 50
 """How many failed tasks have their references followed; each takes up to a millisecond."""
+
+_ASYNCIO = os.path.join(os.path.dirname(asyncio.__file__), "")
 
 SHOWN = 10
 """How many tasks a message names."""
@@ -80,6 +83,7 @@ _watchers: list[Callable[[Finding], object]] = []
 # Weak: what is noted of a task must not be what keeps it.
 _unread: weakref.WeakSet[asyncio.Task[Any]] = weakref.WeakSet()
 _survivors: weakref.WeakKeyDictionary[asyncio.Task[Any], tuple[Place, bool]] = weakref.WeakKeyDictionary()
+_stale: weakref.WeakKeyDictionary[asyncio.Task[Any], int] = weakref.WeakKeyDictionary()
 _spawned: weakref.WeakKeyDictionary[asyncio.Task[Any], tuple[CodeType, int]] = weakref.WeakKeyDictionary()
 
 
@@ -215,6 +219,12 @@ def record_unread() -> None:
 
 def cancellation_survived(task: Any, error: BaseException) -> None:
     """A task went on after ``error``, the CancelledError of a request that stands: to clean up, or for good."""
+    if error.__traceback__ is None or task.cancelling() <= _stale.get(task, 0):
+        return
+    if error.__traceback__.tb_frame.f_code.co_filename.startswith(_ASYNCIO):
+        # A TaskGroup. Up to 3.12 one that fails while it waits at its end leaves a request to cancel standing.
+        _stale[task] = task.cancelling()
+        return
     coroutine = task.get_coro()
     place = places.of_catcher(error.__traceback__)
     _, reported = _survivors.get(task, (place, False))
