@@ -2,9 +2,9 @@
 
 weft run --report text examples/pathologies/failed_gather.py
 
-siblings of a failed gather: 2 go on after ConnectionError('replica 0 is down') at failed_gather.py:19 in ask()
-ended their gather(): task 'Task-3' at failed_gather.py:20 in ask(), task 'Task-4' at failed_gather.py:20 in ask(),
-spawned at failed_gather.py:27 in main(); use asyncio.TaskGroup, or cancel them where gather() fails
+siblings of a failed gather: 2 go on after ConnectionError('replica 0 is down') at failed_gather.py:18 in ask()
+ended their gather(): task 'Task-3' at failed_gather.py:19 in ask(), task 'Task-4' at failed_gather.py:19 in ask(),
+spawned at failed_gather.py:26 in main(); use asyncio.TaskGroup, or cancel them where gather() fails
 """
 
 import asyncio

@@ -4,8 +4,8 @@ weft says so one turn after the task has ended, also where the task is in a cycl
 
     weft run --report text examples/pathologies/lost_exception.py
 
-    lost exception: ValueError('no such user: 7') of task 'notify-7' at lost_exception.py:31 in notify() was never read,
-    spawned at lost_exception.py:36 in main(); await the task, or read its exception in a done callback
+    lost exception: ValueError('no such user: 7') of task 'notify-7' at lost_exception.py:24 in notify() was never read,
+    spawned at lost_exception.py:29 in main(); await the task, or read its exception in a done callback
 """
 
 import asyncio
@@ -26,7 +26,7 @@ async def notify(user: int) -> None:
 
 async def main() -> None:
     """Start it and forget it."""
-    asyncio.create_task(notify(7), name="notify-7")
+    asyncio.create_task(notify(7), name="notify-7")  # noqa: RUF006
     await asyncio.sleep(0.05)
     print("the program goes on")
 

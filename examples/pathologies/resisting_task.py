@@ -2,8 +2,8 @@
 
 weft run --report text examples/pathologies/resisting_task.py
 
-shutdown: after 2 s still running: task 'poller' at resisting_task.py:23 in poll()
-resisted shutdown: task 'poller' at resisting_task.py:23 in poll() was given up after 3 s; let CancelledError
+shutdown: after 2 s still running: task 'poller' at resisting_task.py:22 in poll()
+resisted shutdown: task 'poller' at resisting_task.py:22 in poll() was given up after 3 s; let CancelledError
 through, and bound what cleaning up waits for
 """
 
@@ -26,7 +26,7 @@ async def poll() -> None:
 
 async def main() -> None:
     """End, with the poller still at it."""
-    asyncio.create_task(poll(), name="poller")
+    asyncio.create_task(poll(), name="poller")  # noqa: RUF006
     await asyncio.sleep(0.05)
     print("main has ended")
 

@@ -2,8 +2,8 @@
 
 weft run --report text examples/pathologies/stuck_thread.py
 
-shutdown: after 2 s still running: thread 'asyncio_0' at stuck_thread.py:22 in listen()
-thread that does not return: thread 'asyncio_0' at stuck_thread.py:22 in listen() was left behind after 3 s; give the
+shutdown: after 2 s still running: thread 'asyncio_0' at stuck_thread.py:21 in listen()
+thread that does not return: thread 'asyncio_0' at stuck_thread.py:21 in listen() was left behind after 3 s; give the
 call a time limit, or an Event that ends it
 """
 

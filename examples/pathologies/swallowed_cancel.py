@@ -2,8 +2,8 @@
 
 weft run --report text examples/pathologies/swallowed_cancel.py
 
-swallowed cancellation: task 'worker' was cancelled at swallowed_cancel.py:20 in worker() and goes on at
-swallowed_cancel.py:20 in worker(), spawned at swallowed_cancel.py:27 in main(); raise CancelledError again, or
+swallowed cancellation: task 'worker' was cancelled at swallowed_cancel.py:19 in worker() and goes on at
+swallowed_cancel.py:19 in worker(), spawned at swallowed_cancel.py:26 in main(); raise CancelledError again, or
 call uncancel()
 """
 

@@ -309,9 +309,8 @@ def test_interrupt_ends_a_plain_program_by_the_signal() -> None:
 
 
 def test_interrupt_ends_a_run_in_good_order() -> None:
-    program = (
-        "import asyncio\nasync def main():\n    print(1, flush=True)\n    await asyncio.sleep(60)\nasyncio.run(main())"
-    )
+    main = "async def main():\n    print(1, flush=True)\n    await asyncio.sleep(60)\n"
+    program = f"import asyncio\n{main}asyncio.run(main())"
     assert interrupted(program) == (128 + signal.SIGINT, "")
 
 
