@@ -1,7 +1,7 @@
 """What a loop still has when it is to end, in words and by name; and letting go of what does not end.
 
-Transports, the threads of the executor, the tasks and what they wait for. The one invariant: what was let go of makes no
-noise, neither now nor at the end of the process. ``weft.shutdown`` decides when.
+Transports, the threads of the executor, the tasks and what they wait for. The one invariant: what was let go of makes
+no noise, neither now nor at the end of the process. ``weft.shutdown`` decides when.
 """
 
 from __future__ import annotations
@@ -32,13 +32,15 @@ LOCK_SECONDS = 0.5
 
 
 def all_tasks(loop: EventLoop) -> list[asyncio.Task[Any]]:
+    """The unfinished tasks of a loop, by name."""
     return sorted(asyncio.all_tasks(loop), key=lambda task: task.get_name())
 
 
 def listed(names: Iterable[str]) -> str:
-    listed = list(names)
-    more = f" and {len(listed) - SHOWN} more" if len(listed) > SHOWN else ""
-    return "; ".join(listed[:SHOWN]) + more
+    """Names for one line."""
+    words = list(names)
+    more = f" and {len(words) - SHOWN} more" if len(words) > SHOWN else ""
+    return "; ".join(words[:SHOWN]) + more
 
 
 def say(text: str) -> None:
@@ -115,6 +117,7 @@ def abandon(tasks: list[asyncio.Task[Any]]) -> None:
 
 
 def let_go(task: asyncio.Task[Any], awaited: list[Any]) -> None:
+    """Make asyncio forget a task, whose coroutine and those that it ``awaited`` are never to run again."""
     if isinstance(task, asyncio.Future):
         asyncio.Future.cancel(task)  # past Task.cancel(), which asks the coroutine: for asyncio the task is done
     for coroutine in awaited:

@@ -11,17 +11,19 @@ from __future__ import annotations
 import asyncio
 import math
 import os
-import queue
 import signal
 import threading
 import time
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from weft import leftovers, versions
-from weft.loop import EventLoop, places, troubles
+from weft import versions
+from weft.loop import EventLoop, troubles
+
+if TYPE_CHECKING:
+    from weft.loop.places import Place
 
 __all__ = ["DEFAULT_TIMEOUT", "Shutdown", "timeout_from_environment"]
 
@@ -90,7 +92,10 @@ class Shutdown:
         self._began = self._deadline = math.inf  # moments of time.monotonic()
         self._hurried = self._is_forcing = self._was_told = self._noticed = False
         self._ident = threading.get_ident()  # of the thread that runs the loop
-        self._words: queue.SimpleQueue[str] = queue.SimpleQueue()  # its put() may be interrupted by its put()
+        # Released to wake the thread: of all ways to do so the one that a signal handler may interrupt anywhere.
+        self._bell = threading.Lock()
+        self._bell.acquire()
+        self._is_over = False
         self._thread: threading.Thread | None = None
         self._handlers: dict[signal.Signals, Any] = {}
         self._handler = self._on_signal  # one object, to be compared
@@ -133,13 +138,17 @@ class Shutdown:
             raise self.error()
         elif self.signum:
             self._hurried = True
-            self._words.put("hurry")
+            self._ring()
         else:
             self.signum = signum
             with suppress(RuntimeError):  # the loop is closed: the end is near
                 self.loop.call_soon_threadsafe(self._stop_accepting)
             self._cancel_main()
             self._begin()
+
+    def _ring(self) -> None:
+        with suppress(RuntimeError):  # it rings already
+            self._bell.release()
 
     def _cancel_main(self) -> None:
         main = self.loop._awaited
@@ -166,7 +175,8 @@ class Shutdown:
         self.restore()
         thread, self._thread = self._thread, None
         if thread is not None:
-            self._words.put("done")
+            self._is_over = True
+            self._ring()
             thread.join()
 
     def _watch(self) -> None:
@@ -174,13 +184,12 @@ class Shutdown:
         speak_at, force_at, forced = self._began + EVERY, math.inf, 0
         while True:
             wake_at = min(speak_at, force_at, math.inf if self.expired else self._deadline)
-            try:
-                if self._words.get(timeout=max(0.0, wake_at - time.monotonic())) == "done":
-                    return
-                self._deadline = time.monotonic()
-            except queue.Empty:
-                pass
+            self._bell.acquire(timeout=min(max(0.0, wake_at - time.monotonic()), threading.TIMEOUT_MAX))
+            if self._is_over:
+                return
             now = time.monotonic()
+            if self._hurried:
+                self._deadline = min(self._deadline, now)
             if now >= self._deadline and not self.expired:
                 self.expired = True
                 force_at = now + REACTION
@@ -197,9 +206,8 @@ class Shutdown:
     def _speak(self) -> None:
         resisting = self._what()
         if resisting:
-            leftovers.say(
-                f"shutdown: after {time.monotonic() - self._began:.0f} s still running: {leftovers.listed(resisting)}"
-            )
+            seconds = time.monotonic() - self._began
+            _leftovers().say(f"shutdown: after {seconds:.0f} s still running: {_leftovers().listed(resisting)}")
 
     def _expire(self) -> None:
         """The deadline has passed. Runs in the loop."""
@@ -217,8 +225,8 @@ class Shutdown:
         if handler is None or (self._noticed and time.monotonic() < self._deadline + LAST):
             return False
         if times > FORCED:
-            place = places.of_thread(self._ident)
-            leftovers.say(
+            place = _leftovers().places.of_thread(self._ident)
+            _leftovers().say(
                 f"shutdown: the loop is blocked at {place}, by a call that cannot be interrupted; ending the process"
             )
             os._exit(EXIT_BASE + self.signum)
@@ -231,20 +239,22 @@ class Shutdown:
     def _tasks(self) -> list[str]:
         """The tasks that are left and where they stand; where the loop is blocked, by what. From any thread."""
         resisting = []
-        for task in leftovers.all_tasks(self.loop):
+        for task in _leftovers().all_tasks(self.loop):
             if task.get_name() != WIND_DOWN:
                 resisting.append(f"task {task.get_name()!r} at {self._place_of(task)}")
         return resisting
 
-    def _place_of(self, task: asyncio.Task[Any]) -> places.Place:
+    def _place_of(self, task: asyncio.Task[Any]) -> Place:
         coroutine = task.get_coro()
         running = getattr(coroutine, "cr_running", False)
-        return places.of_thread(self._ident) if running else places.of_coroutine(coroutine)
+        places = _leftovers().places
+        place: Place = places.of_thread(self._ident) if running else places.of_coroutine(coroutine)
+        return place
 
     def _threads(self) -> list[str]:
         return [
             f"thread {thread.name!r} at {place}"
-            for thread, place in leftovers.busy_threads(self.loop._default_executor)
+            for thread, place in _leftovers().busy_threads(self.loop._default_executor)
         ]
 
     # -- the way down --------------------------------------------------------------------------------------------------
@@ -262,7 +272,7 @@ class Shutdown:
         loop = self.loop
         told_before = self._was_told
         try:
-            if leftovers.all_tasks(loop) or loop._asyncgens or loop._default_executor is not None or self.signum:
+            if asyncio.all_tasks(loop) or loop._asyncgens or loop._default_executor is not None or self.signum:
                 self.install()
                 self._expiry = loop.create_future()
                 self._begin()
@@ -273,8 +283,8 @@ class Shutdown:
                     self._run_on(closing)
         finally:
             self.end()
-            for task in leftovers.all_tasks(loop):  # an exception has left the loop: nothing of theirs runs any more
-                leftovers.let_go(task, leftovers.awaited_by(task.get_coro()))
+            for task in asyncio.all_tasks(loop):  # an exception has left the loop: nothing of theirs runs any more
+                _leftovers().let_go(task, _leftovers().awaited_by(task.get_coro()))
         if self.signum and not told_before and self.main is None and not self._was_told:
             raise self.error()
 
@@ -292,14 +302,14 @@ class Shutdown:
             await self._close_connections()
         await self._close_generators()
         await self._close_executor()
-        leftovers.abandon([task for task in leftovers.all_tasks(self.loop) if task is not asyncio.current_task()])
+        _leftovers().abandon([task for task in _leftovers().all_tasks(self.loop) if task is not asyncio.current_task()])
 
     async def _cancel_tasks(self) -> None:
         loop, expiry = self.loop, self._expiry
         assert expiry is not None
         loop.call_exception_handler = self._report  # type: ignore[method-assign]
         loop._task_observer = None  # what is cancelled now has done what it should when it ends, however it does
-        tasks = [task for task in leftovers.all_tasks(loop) if task is not asyncio.current_task()]
+        tasks = [task for task in _leftovers().all_tasks(loop) if task is not asyncio.current_task()]
         for task in tasks:
             task.cancel()
         pending: set[asyncio.Future[Any]] = set(tasks)
@@ -337,7 +347,7 @@ class Shutdown:
             lines.append(f"task {task.get_name()!r} at {place}")
             troubles.found("resisted", "resisted shutdown", place, f"{lines[-1]} was given up {after}")
         if not self._hurried:  # who has asked for it twice need not be told what was cut off
-            leftovers.say(f"shutdown: gave up {after} on {leftovers.listed(lines)}")
+            _leftovers().say(f"shutdown: gave up {after} on {_leftovers().listed(lines)}")
 
     def _seconds_left(self) -> float:
         grace = GRACE_AT_ONCE if self._hurried else GRACE
@@ -349,12 +359,12 @@ class Shutdown:
         children = [child for child in list(self.loop._children) if child.get_returncode() is None]
         for child in children:
             child.close()
-        for transport in leftovers.transports(self.loop):
+        for transport in _leftovers().transports(self.loop):
             transport.close()
         until = time.monotonic() + self._seconds_left()
         if children:
             await self._within(asyncio.wait([asyncio.ensure_future(child._wait()) for child in children]))
-        while (left := leftovers.transports(self.loop)) and time.monotonic() < until and not self._hurried:
+        while (left := _leftovers().transports(self.loop)) and time.monotonic() < until and not self._hurried:
             await asyncio.sleep(0.01)
         for transport in left:
             with suppress(AttributeError):  # a pipe that is read has nothing to lose
@@ -363,7 +373,7 @@ class Shutdown:
 
     async def _close_generators(self) -> None:
         if not await self._within(self.loop.shutdown_asyncgens()):
-            leftovers.say("shutdown: gave up on closing asynchronous generators")
+            _leftovers().say("shutdown: gave up on closing asynchronous generators")
 
     async def _close_executor(self) -> None:
         executor = self.loop._default_executor
@@ -377,12 +387,12 @@ class Shutdown:
         lines = []
         for thread in list(getattr(executor, "_threads", ())):
             versions.let_go_of_thread(thread)
-        for thread, place in leftovers.busy_threads(executor):
+        for thread, place in _leftovers().busy_threads(executor):
             lines.append(f"thread {thread.name!r} at {place}")
             message = f"{lines[-1]} was left behind after {time.monotonic() - self._began:.0f} s"
             troubles.found("resisted", "thread that does not return", place, message)
         if lines and not self._hurried:
-            leftovers.say(f"shutdown: left behind {leftovers.listed(lines)}")
+            _leftovers().say(f"shutdown: left behind {_leftovers().listed(lines)}")
 
     async def _within(self, work: Coroutine[Any, Any, Any]) -> bool:
         """Whether ``work`` came to its end before the deadline, or its grace; it is cancelled if not."""
@@ -425,6 +435,13 @@ def _after_fork_in_child() -> None:
 
 
 os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork_in_child)
+
+
+def _leftovers() -> Any:
+    """The module ``weft.leftovers``, which most runs end without."""
+    from weft import leftovers
+
+    return leftovers
 
 
 WIND_DOWN = "weft-shutdown"

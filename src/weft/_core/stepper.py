@@ -65,7 +65,7 @@ LAZY_NAMES = cython.declare(cython.bint, versions.LAZY_TASK_NAMES)
 ADD_AWAITED_BY = cython.declare(object, versions.future_add_to_awaited_by)
 DISCARD_AWAITED_BY = cython.declare(object, versions.future_discard_from_awaited_by)
 # What an observer is told, by these words: observer(loop, event, task, what).
-FAILED = cython.declare(str, "failed")  # the task is about to end with the exception `what`; its callbacks still stand
+FAILED = cython.declare(str, "failed")  # the task has ended with an exception, and its callbacks `what` are to run
 SURVIVED = cython.declare(str, "survived")  # it goes on after the CancelledError `what`, and did not take it back
 ENDED = cython.declare(str, "ended")  # it is about to end well, and a request to cancel it stands
 # SAFETY: the module that defines the class holds it.
@@ -272,8 +272,9 @@ class Stepper(Runnable):
             PyObject_GC_Track(cython.cast(cython.p_void, self))  # SAFETY: untracked since new_stepper()
             cancel(task, None)  # the message is in the error, for the first who asks
             return 0
-        loop.tell(FAILED, task, error)
+        callbacks: object = None if loop._task_observer is None else task._callbacks
         set_exception(task, error)
+        loop.tell(FAILED, task, callbacks)
         if isinstance(error, (KeyboardInterrupt, SystemExit)):
             weft_raise_again(error)
         return 0

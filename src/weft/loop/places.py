@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import os
 import sys
-import sysconfig
 from collections.abc import Iterable, Iterator
+from functools import cache
 from types import CodeType, FrameType, TracebackType
 from typing import Any, NamedTuple
 
@@ -54,21 +54,18 @@ def _short(file: str) -> str:
     return file if below.startswith("..") else below
 
 
-_FOREIGN = tuple(
-    os.path.join(path, "")
-    for path in {
-        sysconfig.get_path("stdlib"),
-        sysconfig.get_path("platstdlib"),
-        sysconfig.get_path("purelib"),
-        sysconfig.get_path("platlib"),
-        os.path.dirname(os.path.dirname(__file__)),
-    }
-)
+@cache
+def _foreign() -> tuple[str, ...]:
+    import sysconfig  # here, as a run in which nothing is wrong needs none of it
+
+    kinds = ("stdlib", "platstdlib", "purelib", "platlib")
+    folders = {sysconfig.get_path(kind) for kind in kinds} | {os.path.dirname(os.path.dirname(__file__))}
+    return (*(os.path.join(folder, "") for folder in folders), "<frozen ")
 
 
 def is_own(file: str) -> bool:
     """Whether a file is the program's own."""
-    return not file.startswith((*_FOREIGN, "<frozen "))
+    return not file.startswith(_foreign())
 
 
 def innermost(places: Iterable[tuple[CodeType, int | None]]) -> Place:

@@ -30,11 +30,9 @@ def found(name: str, *args: Any) -> Any:
 def observe(loop: Any, event: str, task: Any, what: Any) -> None:
     """Hear of an event of a task of ``loop``."""
     if event == "failed":
-        callbacks = task._callbacks or ()
-        gathers = [callback for callback, _ in callbacks if _is_of(callback, "gather.")]
-        # With callbacks it takes a turn until they have run, and a turn until those that they wake have. A box: the
-        # references to the task will be counted.
-        loop.call_soon(_look_after, loop, [task], gathers, 2 if callbacks else 0)
+        gathers = [callback for callback, _ in what if _is_of(callback, "gather.")] if what else None
+        # After its callbacks; those whom they wake have their turn after that. A box: references will be counted.
+        loop.call_soon(_look_after, loop, [task], gathers, 2 if what else 0)
     elif event == "cancelling":
         for callback, _ in what._callbacks or ():
             if _is_of(callback, "shield."):
@@ -69,12 +67,14 @@ def _is_of(callback: Any, function: str) -> bool:
     return getattr(callback, "__qualname__", "").startswith(function) and callback.__module__ == asyncio.tasks.__name__
 
 
-def _look_after(loop: Any, box: list[Any], gathers: list[Any], turns: int) -> None:
+def _look_after(loop: Any, box: list[Any], gathers: list[Any] | None, turns: int) -> None:
     """The callbacks of a failed task have run: has anybody read its exception, and who was gathered with it?"""
+    if not gathers and not box[0]._log_traceback:
+        return  # as mostly: who awaited it has read it
     if turns:
         loop.call_soon(_look_after, loop, box, gathers, turns - 1)
         return
-    for callback in gathers:
+    for callback in gathers or ():
         found("gather_failed", box[0], callback)
     # Where ours is the only reference left, asyncio's own report comes when it goes, with the return from here.
     if box[0]._log_traceback:
