@@ -2,6 +2,7 @@
 
 import inspect
 import sys
+import threading
 from asyncio import coroutines, events, format_helpers
 from collections.abc import Callable
 from contextvars import Context
@@ -97,3 +98,37 @@ def call_task_factory(
     if name is not None:
         task.set_name(name)
     return task
+
+
+def let_go_of_thread(thread: threading.Thread) -> None:
+    """Let the process end without a thread that does not return, for which the interpreter would wait.
+
+    Two places join threads at exit, ``concurrent.futures.thread`` and ``threading``; neither has a public way to leave
+    one out.
+    """
+    from concurrent.futures import thread as pool
+
+    getattr(pool, "_threads_queues", {}).pop(thread, None)
+    if sys.version_info >= (3, 13):
+        _left_behind.add(thread)
+        threading._thread_shutdown = _join_others  # type: ignore[attr-defined]
+    else:
+        with threading._shutdown_locks_lock:  # type: ignore[attr-defined]
+            threading._shutdown_locks.discard(thread._tstate_lock)  # type: ignore[attr-defined]
+
+
+_left_behind: set[threading.Thread] = set()
+
+
+def _join_others() -> None:
+    """What ``threading`` does at exit from 3.13 on, save for what was let go of."""
+    for thread in threading.enumerate():
+        if not thread.daemon and thread is not threading.current_thread() and thread not in _left_behind:
+            thread.join()
+
+
+def keep_for_ever(thing: object) -> None:
+    """See to it that ``thing`` is never destroyed, not even at the end of the process."""
+    from ctypes import py_object, pythonapi
+
+    pythonapi.Py_IncRef(py_object(thing))

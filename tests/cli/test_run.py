@@ -289,25 +289,29 @@ def test_wrong_use(weft: Command, arguments: tuple[str, ...], text: str) -> None
 # --- signals ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "program",
-    [
-        "import asyncio\nasync def main():\n    print(1, flush=True)\n    await asyncio.sleep(60)\nasyncio.run(main())",
-        "import time\nprint(1, flush=True)\ntime.sleep(60)",
-    ],
-    ids=["coroutine", "plain"],
-)
-def test_interrupt_ends_the_program_by_the_signal(program: str) -> None:
+def interrupted(program: str) -> tuple[int, str]:
+    """Starts a program, interrupts it when it has printed a line, and gives its status and its standard error."""
     command = [sys.executable, "-m", "weft", "run", "-c", program]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "1\n"
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=30)
-    assert process.returncode == -signal.SIGINT
+    return process.returncode, errors
+
+
+def test_interrupt_ends_a_plain_program_by_the_signal() -> None:
+    status, errors = interrupted("import time\nprint(1, flush=True)\ntime.sleep(60)")
+    assert status == -signal.SIGINT
     assert errors.startswith("Traceback")
     assert errors.endswith("KeyboardInterrupt\n")
     assert os.path.join("weft", "cli") not in errors
+
+
+def test_interrupt_ends_a_run_in_good_order() -> None:
+    main = "async def main():\n    print(1, flush=True)\n    await asyncio.sleep(60)\n"
+    program = f"import asyncio\n{main}asyncio.run(main())"
+    assert interrupted(program) == (128 + signal.SIGINT, "")
 
 
 # --- what relies on a real __main__ -----------------------------------------------------------------------------------

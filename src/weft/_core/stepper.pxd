@@ -55,8 +55,10 @@ cdef class TaskScheduler(Scheduler):
     cdef object spawn_context
     cdef dict loop_keyword
     cdef dict task_keywords
+    cdef public object _task_observer  # None, or observer(loop, event, task, what): see FAILED and its like
 
     cdef int wake(self, object task) except -1
+    cdef int tell(self, str event, object task, object what) except -1
     cdef int enter(self, object task) except -1
     cdef int link(self, object task, StepState* state) except -1
     cdef int unlink(self, object task) except -1
@@ -78,4 +80,5 @@ cdef int subscribe(object task, StepState* state, object future) except -1
 cdef int refuse(object task, StepState* state, str message) except -1
 cdef int finish(object task, StepState* state, object result) except -1
 cdef int fail(object task, StepState* state, object error) except -1
+cdef int survived(object task, StepState* state, object error) except -1
 cdef int register_listener_type(object cls) except -1

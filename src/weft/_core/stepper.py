@@ -65,6 +65,10 @@ UNNAMED = cython.declare(str, "Task")
 LAZY_NAMES = cython.declare(cython.bint, versions.LAZY_TASK_NAMES)
 ADD_AWAITED_BY = cython.declare(object, versions.future_add_to_awaited_by)
 DISCARD_AWAITED_BY = cython.declare(object, versions.future_discard_from_awaited_by)
+# What an observer is told, by these words: observer(loop, event, task, what).
+FAILED = cython.declare(str, "failed")  # the task has ended with an exception, and its callbacks `what` are to run
+SURVIVED = cython.declare(str, "survived")  # it goes on after the CancelledError `what`, and did not take it back
+ENDED = cython.declare(str, "ended")  # it is about to end well, and a request to cancel it stands
 # SAFETY: the module that defines the class holds it.
 waiter_type = cython.declare(cython.pointer(PyTypeObject), cython.cast(cython.pointer(PyTypeObject), Waiter))
 
@@ -233,6 +237,8 @@ def step(task, state, error):
     # SAFETY: either call gave a new reference; the object takes one of its own.
     what: object = cython.cast(object, produced)
     Py_DECREF(produced)
+    if error is not None and status != PYGEN_ERROR and state.cancel_requests > 0:
+        survived(task, state, error)
     try:
         if status == PYGEN_NEXT:
             wait_for(task, state, what)
@@ -323,7 +329,11 @@ def refuse(task, state, message):
 
 def finish(task, state, result):
     must_cancel: cython.bint = state.must_cancel
-    cython.cast(TaskScheduler, state.loop).unlink(task)
+    # SAFETY: this task is in the registry of that loop, so the loop is alive; the local keeps it so.
+    loop: TaskScheduler = cython.cast(TaskScheduler, state.loop)
+    if state.cancel_requests > 0 and not must_cancel:
+        loop.tell(ENDED, task, None)
+    loop.unlink(task)
     if must_cancel:
         # cancel() came during the last step, in which the coroutine returned.
         cancel(task, task._cancel_message)
@@ -333,15 +343,27 @@ def finish(task, state, result):
 
 
 def fail(task, state, error):
-    cython.cast(TaskScheduler, state.loop).unlink(task)
+    # SAFETY: as above.
+    loop: TaskScheduler = cython.cast(TaskScheduler, state.loop)
+    loop.unlink(task)
     if isinstance(error, CancelledError):
         # SAFETY: owned until somebody asks for it, or the task goes.
         weft_hold(cython.address(state.held), cython.cast(cython.pointer(PyObject), error))
         cancel(task, None)  # the message is in the error, for the first who asks
         return 0
+    callbacks: object = None if loop._task_observer is None else task._callbacks
     set_exception(task, error)
+    loop.tell(FAILED, task, callbacks)
     if isinstance(error, (KeyboardInterrupt, SystemExit)):
         weft_raise_again(error)
+    return 0
+
+
+def survived(task, state, error):
+    """The coroutine went on, or returned, although ``error`` was thrown into it and a cancellation stands."""
+    if isinstance(error, CancelledError):
+        # SAFETY: as above.
+        return cython.cast(TaskScheduler, state.loop).tell(SURVIVED, task, error)
     return 0
 
 
@@ -413,6 +435,15 @@ class TaskScheduler(Scheduler):
         own: dict = getattr(self, "__dict__", {})
         self.hands_tasks = type(self).call_soon is CALL_SOON and "call_soon" not in own
         Scheduler._run(self, thread_id)
+
+    def tell(self, event, task, what):
+        """Tell whoever watches of something that may be a sign of lost work; never of a task that ends well."""
+        if self._task_observer is not None:
+            try:
+                self._task_observer(self, event, task, what)
+            except Exception as error:
+                self.call_exception_handler({"message": "Exception in what observes tasks", "exception": error})
+        return 0
 
     def enter(self, task):
         """Make ``task`` (or None) asyncio's current task."""

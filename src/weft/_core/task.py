@@ -43,6 +43,8 @@ STOCK_GET_CORO = cython.declare(object, _asyncio.Task.get_coro)
 NO_ARGS = cython.declare(tuple, ())
 FUTURE_MAKE_CANCELLED_ERROR = cython.declare(object, _asyncio.Future._make_cancelled_error)
 Future = cython.declare(object, _asyncio.Future)
+# Beside those of the stepper: the task is to be cancelled while it waits for the future `what`.
+CANCELLING = cython.declare(str, "cancelling")
 LAZY_NAMES = cython.declare(cython.bint, versions.LAZY_TASK_NAMES)
 # Tasks made so far that have had no name.
 counted = cython.declare(uint64_t, 0)
@@ -120,7 +122,11 @@ class Task(task_base()):
         if state.loop != cython.NULL:
             # First of all: half a cancellation would leave the task asleep for ever.
             # SAFETY: this task is in the registry of that loop, so the loop is alive.
-            cython.cast(TaskScheduler, state.loop).check_thread()
+            loop: TaskScheduler = cython.cast(TaskScheduler, state.loop)
+            loop.check_thread()
+            # SAFETY: the state owns what it points to; the cast takes a reference.
+            if state.held != cython.NULL and type(cython.cast(object, state.held)) is Future:
+                loop.tell(CANCELLING, self, cython.cast(object, state.held))
         state.cancel_requests += 1
         if state.held != cython.NULL:
             awaited: object = cython.cast(object, state.held)  # SAFETY: as above

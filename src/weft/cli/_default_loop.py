@@ -8,6 +8,7 @@ Called by ``weft run``, and, through what ``_ChildHook`` sends along, by the pro
 from __future__ import annotations
 
 import asyncio.events
+import asyncio.runners
 import asyncio.unix_events
 import os
 from typing import Any
@@ -19,13 +20,17 @@ __all__ = ["make_default"]
 _DEFAULT_POLICY = "_UnixDefaultEventLoopPolicy"
 
 
-def make_default(*, accelerates: bool) -> None:
+def make_default(*, accelerates: bool, shutdown: bool = False) -> None:
     """Makes ``weft.new_event_loop`` the factory of asyncio's default loops, in this process and those it spawns.
 
     Args:
         accelerates: put weft's primitives in the place of asyncio's as well, to the end of the process.
+        shutdown: let ``asyncio.run()`` and ``asyncio.Runner()`` end as ``weft.run()`` does, in this process.
     """
     from weft import new_event_loop
+
+    if shutdown:
+        _make_runner_default()
 
     policy: Any = getattr(asyncio.unix_events, _DEFAULT_POLICY, None)
     if policy is not None and hasattr(policy, "_loop_factory"):
@@ -37,6 +42,20 @@ def make_default(*, accelerates: bool) -> None:
 
         accelerate()
     _reach_spawned_processes(accelerates)
+
+
+def _make_runner_default() -> None:
+    """Puts our Runner in the place of asyncio's, whose defaults and context it keeps."""
+    from weft.runner import Runner
+
+    class DefaultRunner(Runner):  # type: ignore[misc]  # final through asyncio.Runner, in typeshed alone
+        """:class:`weft.Runner`, made as :class:`asyncio.Runner` is: without a factory by what is the default loop."""
+
+        def __init__(self, *, debug: bool | None = None, loop_factory: Any = None) -> None:
+            super().__init__(debug=debug, loop_factory=loop_factory)
+
+    DefaultRunner.__name__ = DefaultRunner.__qualname__ = "Runner"
+    asyncio.Runner = asyncio.runners.Runner = DefaultRunner  # type: ignore[misc]
 
 
 class _ChildHook:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import asyncio
     import socket
+    import weakref
     from collections.abc import Callable
     from typing import Any
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
         # the scheduler
         _driver: Any
         slow_callback_duration: float
+        _task_observer: Callable[[Any, str, Any, Any], None] | None
 
         def _set_debug(self, enabled: bool) -> None: ...
         def _run(self, thread_id: int) -> None: ...
@@ -34,6 +36,9 @@ if TYPE_CHECKING:
         def _watch_writer(self, fd: int, callback: Callable[..., object], *args: Any) -> asyncio.Handle: ...
         def _unwatch_writer(self, fd: int) -> bool: ...
         def _transport_of(self, fd: int) -> asyncio.BaseTransport | None: ...
+
+        # Servers
+        _servers: weakref.WeakSet[Any]
 
         # Names
         async def _resolve(

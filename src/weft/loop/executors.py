@@ -95,7 +95,10 @@ class Executors(Host):
         if executor is None:
             return
         ended = self.create_future()
-        waiter = threading.Thread(target=self._join_executor, args=(executor, ended), name="weft-executor-shutdown")
+        # A daemon: a thread that never returns is not to be joined twice, here and at the end of the process.
+        waiter = threading.Thread(
+            target=self._join_executor, args=(executor, ended), name="weft-executor-shutdown", daemon=True
+        )
         waiter.start()
         try:
             async with asyncio.timeout(timeout):

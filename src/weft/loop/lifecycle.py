@@ -19,12 +19,15 @@ from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
 from weft.errors import LoopRunningError
+from weft.loop import troubles
 from weft.loop._host import Host
 
 ExceptionHandler = Callable[[asyncio.AbstractEventLoop, dict[str, Any]], object]
 
 # How many frames of a coroutine's origin debug mode keeps (asyncio: 10).
 ORIGIN_DEPTH = 10
+# How asyncio ends its report of an exception that nobody has read.
+NEVER_RETRIEVED = "exception was never retrieved"
 
 
 class Lifecycle(Host):
@@ -35,6 +38,11 @@ class Lifecycle(Host):
         self._exception_handler: ExceptionHandler | None = None
         self._asyncgens: weakref.WeakSet[AsyncGenerator[Any, Any]] = weakref.WeakSet()
         self._asyncgens_shutdown = False
+        self._awaited: asyncio.Future[Any] | None = None  # by run_until_complete
+        self._ending: asyncio.Future[Any] | None = None  # the main task, once a signal has cancelled it
+        self._task_observer = troubles.observe
+        if troubles.detailed:
+            troubles.found("note_spawns", self)
         _loops.add(self)
         self.set_debug(coroutines._is_debug_mode())  # type: ignore[attr-defined]
 
@@ -86,13 +94,16 @@ class Lifecycle(Host):
             # An exception is raised below; should something else end the run, that is what counts.
             future._log_destroy_pending = False
         future.add_done_callback(_stop_when_done)
+        self._awaited = future
         try:
             self.run_forever()
-        except BaseException:
-            if is_new and future.done() and not future.cancelled():
-                future.exception()  # it is what is being raised, or of no interest any more
+        except BaseException as error:
+            # It is what is being raised, or of no interest any more.
+            if future.done() and not future.cancelled() and (is_new or getattr(future, "_exception", None) is error):
+                future.exception()
             raise
         finally:
+            self._awaited = None
             future.remove_done_callback(_stop_when_done)
         if not future.done():
             raise RuntimeError("Event loop stopped before Future completed.")
@@ -162,6 +173,8 @@ class Lifecycle(Host):
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         """Report an exception that nothing else catches; an error in the handler is logged and goes no further."""
         handler = self._exception_handler
+        if str(context.get("message")).endswith(NEVER_RETRIEVED) and not sys.is_finalizing():
+            context = troubles.found("exception_lost", context)
         if handler is None:
             self._log_or_give_up(context, "Exception in default exception handler")
             return
@@ -205,7 +218,11 @@ class Lifecycle(Host):
         self._asyncgens.discard(generator)
         if not self.is_closed():
             # Garbage collection may run in any thread.
-            self.call_soon_threadsafe(self.create_task, generator.aclose())
+            self.call_soon_threadsafe(self._close_dropped, generator)
+
+    def _close_dropped(self, generator: AsyncGenerator[Any, Any]) -> None:
+        troubles.found("generators_left", [generator], "was dropped before its end")
+        self.create_task(generator.aclose())
 
     async def shutdown_asyncgens(self) -> None:
         """Close every asynchronous generator that is still open; later ones give a warning."""
@@ -214,6 +231,7 @@ class Lifecycle(Host):
             return
         closing = list(self._asyncgens)
         self._asyncgens.clear()
+        troubles.found("generators_left", closing, "was open until the end of the run")
         results = await asyncio.gather(*[generator.aclose() for generator in closing], return_exceptions=True)
         for result, generator in zip(results, closing, strict=True):
             if isinstance(result, Exception):

@@ -66,6 +66,7 @@ class Server(asyncio.Server):
         self._clients: weakref.WeakSet[asyncio.Transport] = weakref.WeakSet()
         self._waiters: list[asyncio.Future[None]] | None = []
         self._forever: asyncio.Future[None] | None = None
+        loop._servers.add(self)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} sockets={self.sockets!r}>"

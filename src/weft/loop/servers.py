@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import weakref
 from asyncio.log import logger
 from collections.abc import Callable, Iterable
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from weft.loop import addresses, listening
 from weft.loop._host import Host
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
 
 class Servers(Host):
     """Stream servers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._servers: weakref.WeakSet[Any] = weakref.WeakSet()
 
     async def create_server(  # type: ignore[override]  # one signature for the overloads
         self,
