@@ -23,7 +23,7 @@ class Recording(weft.EventLoop):
 
     seen = 0
 
-    def call_soon(self, callback: Callable[..., object], *args: Any, context: Any = None) -> Any:
+    def call_soon(self, callback: Callable[..., object], *args: Any, context: Any = None) -> Any:  # type: ignore[override]
         def run() -> None:
             self.seen += 1
             callback(*args)
