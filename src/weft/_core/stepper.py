@@ -496,6 +496,5 @@ def wake_awaiting(loop: object, task: object, future: object) -> cython.int:
     return 1
 
 
-# The method as programs see it: the common case first, without what an ordinary call needs.
 CALL_SOON = cython.declare(object, TaskScheduler.call_soon)
 weft_install_call_soon(CALL_SOON, wake_awaiting)
