@@ -142,7 +142,7 @@ class TestTheState:
             turns(loop)
             future.set_result("came")
             turns(loop)
-            gone, coroutine = weakref.ref(task), weakref.ref(task.get_coro())  # type: ignore[arg-type]
+            gone, coroutine = weakref.ref(task), weakref.ref(task.get_coro())
             del task, future
             gc.collect()
             assert gone() is None
