@@ -109,12 +109,12 @@ def test_the_bytes_begin_and_end_where_they_should() -> None:
 @pytest.mark.parametrize(
     ("page", "expected"),
     [
-        ("1. `_core/ring.py::Ring.push` calls\n   `_core/ring.py::Ring.grow`.", []),
+        ("1. `_core/ring.py::Ring.push` calls\n   `_core/ring.py::Ring.resize`.", []),
         ("1. `_core/ring.py::Ring.lost` acts.", ["there is no _core/ring.py::Ring.lost"]),
         ("1. `_core/lost.py::Ring.push` acts.", ["there is no _core/lost.py::Ring.push"]),
         (
-            "1. `_core/ring.py::Ring.take` calls\n   `_core/ring.py::Ring.grow`.",
-            ["_core/ring.py::Ring.take does not call Ring.grow"],
+            "1. `_core/ring.py::Ring.take` calls\n   `_core/ring.py::Ring.resize`.",
+            ["_core/ring.py::Ring.take does not call Ring.resize"],
         ),
         ("1. `_core/sys/weft_sys.h::weft_recv` reads.", []),
         ("1. `_core/sys/weft_sys.h::weft_lost` reads.", ["there is no _core/sys/weft_sys.h::weft_lost"]),

@@ -23,7 +23,7 @@ class Recording(weft.EventLoop):
 
     seen = 0
 
-    def call_soon(self, callback: Callable[..., object], *args: Any, context: Any = None) -> Any:
+    def call_soon(self, callback: Callable[..., object], *args: Any, context: Any = None) -> Any:  # type: ignore[override]
         def run() -> None:
             self.seen += 1
             callback(*args)
@@ -142,7 +142,7 @@ class TestTheState:
             turns(loop)
             future.set_result("came")
             turns(loop)
-            gone, coroutine = weakref.ref(task), weakref.ref(task.get_coro())  # type: ignore[arg-type]
+            gone, coroutine = weakref.ref(task), weakref.ref(task.get_coro())
             del task, future
             gc.collect()
             assert gone() is None

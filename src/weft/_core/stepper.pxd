@@ -21,7 +21,7 @@ cdef extern from "weft_state.h":
     uint64_t weft_get_number(StepState* state)
     void weft_set_number(StepState* state, uint64_t number)
     StepState* weft_state_of(PyObject* task)
-    bint weft_has_state(object task)
+    StepState* weft_find_state(object task) except NULL
     void weft_hold(PyObject** place, PyObject* value)
     object weft_make_task_base(object stock)
 
@@ -66,7 +66,7 @@ cdef class TaskScheduler(Scheduler):
     cdef int traverse_members(self, visitproc visit, void* data) noexcept
 
 cdef object register_task_type(object cls)
-cdef object task_base()
+cdef int report_step(object loop, object task, object error) except -1
 cdef StepState* state_of(object task) except NULL
 cdef StepState* state_to_fill(object task) except NULL
 cdef StepState* begin(TaskScheduler loop, object task, object coroutine, object context) except NULL

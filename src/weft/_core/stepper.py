@@ -18,7 +18,6 @@ from inspect import isgenerator
 import cython
 from cython.cimports.cpython.contextvars import PyContext_Copy, PyContext_Enter, PyContext_Exit
 from cython.cimports.cpython.dict import PyDict_SetItem
-from cython.cimports.weft._core.futures import register_task_type as futures_register
 from cython.cimports.weft._core.futures import (
     add_callback,
     begin_waiting,
@@ -29,6 +28,7 @@ from cython.cimports.weft._core.futures import (
     set_exception,
     set_result,
 )
+from cython.cimports.weft._core.futures import register_task_type as futures_register
 from cython.cimports.weft._core.handle import Runnable
 from cython.cimports.weft._core.scheduler import Scheduler
 from cython.cimports.weft._core.sys.python import (
@@ -38,17 +38,11 @@ from cython.cimports.weft._core.sys.python import (
     Py_DECREF,
     Py_INCREF,
     Py_TYPE,
-    Py_TYPE_OF,
-    PyExceptionInstance_Check,
     PyObject,
     PySendResult,
     PyTypeObject,
-    traverseproc,
-    visitproc,
     weft_call2,
-    weft_get_traverse,
     weft_raise_again,
-    weft_set_traverse,
     weft_step,
     weft_take_exception,
 )
@@ -76,9 +70,6 @@ waiter_type = cython.declare(cython.pointer(PyTypeObject), cython.cast(cython.po
 class Stepper(Runnable):
     """The runnable of every task; its argument says which task it is that has a step to take."""
 
-    def __init__(self):
-        raise TypeError("there is one stepper, for all tasks")
-
     def run(self, argument):
         # SAFETY: the ring's entry holds the task until run() returns.
         task: object = cython.cast(object, argument)
@@ -98,10 +89,7 @@ class Stepper(Runnable):
         return cython.cast(object, argument)  # SAFETY: as above
 
     def report(self, loop, argument, error):
-        """A step raises only where a future of foreign make, or a method that somebody overrode, does."""
-        task: object = cython.cast(object, argument)  # SAFETY: as above
-        loop.call_exception_handler({"message": f"Exception in a step of {task!s}", "exception": error})
-        return 0
+        return report_step(loop, cython.cast(object, argument), error)  # SAFETY: as above
 
 
 class Refusal(Runnable):
@@ -114,27 +102,22 @@ class Refusal(Runnable):
         return self.task
 
     def report(self, loop, argument, error):
-        return stepper.report(loop, cython.cast(cython.pointer(PyObject), self.task), error)
+        return report_step(loop, self.task, error)
+
+
+def report_step(loop, task, error):
+    """A step raises only where a future of foreign make, or a method that somebody overrode, does."""
+    loop.call_exception_handler({"message": f"Exception in a step of {task!s}", "exception": error})
+    return 0
 
 
 class Wakeup:
     """The done callback of a task that cannot be handed out as its own: it can be called."""
 
-    def __init__(self):
-        raise TypeError("a wake-up is made by its weft.Task")
-
-    @property
-    def __self__(self):
-        return self.task
-
     def __getattr__(self, name):
         if name == "__qualname__":
-            # How asyncio shows the callback of a waiting task in the repr of a future.
-            return "Task.task_wakeup"
+            return "Task.task_wakeup"  # how asyncio shows the callback of a waiting task in the repr of a future
         raise AttributeError(name)
-
-    def __repr__(self):
-        return f"<Wakeup of {self.task!r}>"
 
     def __call__(self, future):
         """For futures of foreign make that call their callbacks themselves."""
@@ -151,15 +134,9 @@ class Wakeup:
         return 0
 
 
-# -- from start to end -------------------------------------------------------------------------------------------------
-
-
 def state_of(task):
     """What we keep of ``task``, for whom it may be any object; everything else here knows that it is a task."""
-    if not weft_has_state(task):
-        raise TypeError(f"{type(task).__name__} object is no weft.Task")
-    # SAFETY: its type was looked at; the state is a part of the task.
-    state: cython.pointer(StepState) = weft_state_of(cython.cast(cython.pointer(PyObject), task))
+    state: cython.pointer(StepState) = weft_find_state(task)
     if not state.is_made:
         raise RuntimeError(f"{type(task).__name__}.__init__() was not called")
     return state
@@ -167,10 +144,7 @@ def state_of(task):
 
 def state_to_fill(task):
     """For the constructor, which fills what the others ask for."""
-    if not weft_has_state(task):
-        raise TypeError(f"{type(task).__name__} object is no weft.Task")
-    # SAFETY: as above.
-    state: cython.pointer(StepState) = weft_state_of(cython.cast(cython.pointer(PyObject), task))
+    state: cython.pointer(StepState) = weft_find_state(task)
     if state.loop != cython.NULL:
         raise RuntimeError(f"{task!r} was started already")
     state.cancel_requests = 0
@@ -251,9 +225,6 @@ def step(task, state, error):
     return 0
 
 
-# -- what a step can lead to -------------------------------------------------------------------------------------------
-
-
 def wait_for(task, state, awaited):
     """The coroutine has yielded ``awaited``: a future to wait for, or None to give way for one turn."""
     # SAFETY: here and below: a task that is stepped is in the registry of its loop, so the loop is alive.
@@ -266,6 +237,7 @@ def wait_for(task, state, awaited):
     if ADD_AWAITED_BY is not None:
         weft_call2(ADD_AWAITED_BY, awaited, task)
     context: object = cython.cast(object, state.context)  # SAFETY: the cast takes a reference
+    # SAFETY: as above.
     if not cython.cast(TaskScheduler, state.loop).hands_tasks:
         # Whoever runs the callback enters its context, and the step that it leads to enters the task's.
         add_callback(awaited, new_wakeup(task), PyContext_Copy(context))
@@ -307,7 +279,8 @@ def wait_for_other(task, state, awaited):
     if ADD_AWAITED_BY is not None:
         weft_call2(ADD_AWAITED_BY, awaited, task)
     awaited._asyncio_future_blocking = False
-    awaited.add_done_callback(new_wakeup(task), context=cython.cast(object, state.context))
+    context: object = cython.cast(object, state.context)  # SAFETY: the cast takes a reference
+    awaited.add_done_callback(new_wakeup(task), context=context)
     return subscribe(task, state, awaited)
 
 
@@ -324,6 +297,7 @@ def refuse(task, state, message):
     refusal: Refusal = Refusal.__new__(Refusal)
     refusal.task = task
     refusal.error = RuntimeError(message)
+    # SAFETY: as above.
     return cython.cast(TaskScheduler, state.loop).ring.push(refusal, cython.NULL)
 
 
@@ -507,8 +481,7 @@ class TaskScheduler(Scheduler):
 
     def unlink_all(self):
         while self.first != cython.NULL:
-            # SAFETY: the registry owns a reference to what it points to.
-            self.unlink(cython.cast(object, self.first))
+            self.unlink(cython.cast(object, self.first))  # SAFETY: the registry owns a reference to it
         return 0
 
     def traverse_members(self, visit, data):
@@ -527,12 +500,8 @@ task_type = cython.declare(cython.pointer(PyTypeObject), cython.NULL)
 listener_type = cython.declare(cython.pointer(PyTypeObject), cython.NULL)
 
 
-TASK_BASE = cython.declare(object, weft_make_task_base(StockTask))
-
-
-def task_base():
-    """The type that ``weft.Task`` derives from: an ``asyncio.Task`` with room for our state."""
-    return TASK_BASE
+#: What ``weft.Task`` derives from: an ``asyncio.Task`` with room for our state.
+SteppedTask = weft_make_task_base(StockTask)
 
 
 def register_listener_type(cls):
@@ -570,35 +539,5 @@ def wake_awaiting(loop: object, task: object, future: object) -> cython.int:
     return 1
 
 
-# The method as programs see it: the common case first, without what an ordinary call needs.
 CALL_SOON = cython.declare(object, TaskScheduler.call_soon)
 weft_install_call_soon(CALL_SOON, wake_awaiting)
-
-
-@cython.cfunc
-@cython.exceptval(check=False)
-def traverse(self: cython.pointer(PyObject), visit: visitproc, data: cython.p_void) -> cython.int:
-    """What the garbage collector sees of a loop: ring, timers, driver and registry hold references in C.
-
-    A loop that is dropped without ``close()``, tasks and all, is so found and finalised.
-    """
-    seen: cython.int = cython_traverse(self, visit, data)
-    # SAFETY: the collector holds the loop; the temporary reference does not disturb it, as it counts in a copy.
-    loop: TaskScheduler = cython.cast(TaskScheduler, self)
-    if seen == 0 and loop.ring is not None:
-        seen = loop.ring.traverse(visit, data)
-    if seen == 0 and loop.due is not None:
-        seen = loop.due.traverse(visit, data)
-    if seen == 0 and loop.timers is not None:
-        seen = loop.timers.traverse(visit, data)
-    if seen == 0 and loop._driver is not None:
-        seen = loop._driver.traverse(visit, data)
-    # While a loop is being made its methods are still the base's, which has no such one; it has no task then either.
-    if seen == 0 and loop.first != cython.NULL:
-        seen = loop.traverse_members(visit, data)
-    return seen
-
-
-cython_traverse = cython.declare(traverseproc, weft_get_traverse(TaskScheduler))
-weft_set_traverse(TaskScheduler, traverse)
-

@@ -10,6 +10,8 @@ from weft._core.scheduler import Scheduler
 
 _Ts = TypeVarTuple("_Ts")
 
+SteppedTask: type[asyncio.Task[object]]
+
 class TaskScheduler(Scheduler, metaclass=ABCMeta):  # abstract, as Scheduler is
     def call_soon(
         self, callback: Callable[[*_Ts], object], *args: *_Ts, context: Context | None = None

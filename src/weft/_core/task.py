@@ -12,12 +12,11 @@ import enum
 import cython
 from cython.cimports.libc.stdint import uint64_t
 from cython.cimports.weft._core.stepper import (
-    TaskScheduler,
     StepState,
+    TaskScheduler,
     register_task_type,
     state_of,
     state_to_fill,
-    task_base,
     weft_get_number,
     weft_hold,
     weft_set_number,
@@ -30,11 +29,16 @@ from cython.cimports.weft._core.sys.python import (
     Py_TYPE,
     PyObject,
     PyTypeObject,
+    traverseproc,
+    visitproc,
+    weft_get_traverse,
     weft_init,
     weft_new,
+    weft_set_traverse,
 )
 
 from weft import versions
+from weft._core.stepper import SteppedTask
 
 StockTask = cython.declare(object, _asyncio.Task)
 STOCK_GET_NAME = cython.declare(object, _asyncio.Task.get_name)
@@ -63,7 +67,7 @@ class TaskState(enum.Enum):
     CANCELLED = "cancelled"
 
 
-class Task(task_base()):
+class Task(SteppedTask):
     """A coroutine and its state, carried by a weft loop; everywhere an :class:`asyncio.Task`.
 
     Made by :func:`asyncio.create_task`, ``loop.create_task`` and their like on a weft loop. The loop holds the task
@@ -303,3 +307,31 @@ class Tasks:
     def get_task_factory(self):
         """The task factory, or None."""
         return self._task_factory
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def traverse(self: cython.pointer(PyObject), visit: visitproc, data: cython.p_void) -> cython.int:
+    """What the garbage collector sees of a loop: ring, timers, driver and registry hold references in C.
+
+    A loop that is dropped without ``close()``, tasks and all, is so found and finalised.
+    """
+    seen: cython.int = cython_traverse(self, visit, data)
+    # SAFETY: the collector holds the loop; the temporary reference does not disturb it, as it counts in a copy.
+    loop: TaskScheduler = cython.cast(TaskScheduler, self)
+    if seen == 0 and loop.ring is not None:
+        seen = loop.ring.traverse(visit, data)
+    if seen == 0 and loop.due is not None:
+        seen = loop.due.traverse(visit, data)
+    if seen == 0 and loop.timers is not None:
+        seen = loop.timers.traverse(visit, data)
+    if seen == 0 and loop._driver is not None:
+        seen = loop._driver.traverse(visit, data)
+    # While a loop is being made its methods are still the base's, which has no such one; it has no task then either.
+    if seen == 0 and loop.first != cython.NULL:
+        seen = loop.traverse_members(visit, data)
+    return seen
+
+
+cython_traverse = cython.declare(traverseproc, weft_get_traverse(TaskScheduler))
+weft_set_traverse(TaskScheduler, traverse)

@@ -13,7 +13,7 @@
 static int (*weft_wake)(PyObject *loop, PyObject *callback, PyObject *argument);
 static vectorcallfunc weft_general_call_soon;
 
-static PyObject *weft_call_soon(PyObject *method, PyObject *const *args, size_t flags, PyObject *names) {
+static inline PyObject *weft_call_soon(PyObject *method, PyObject *const *args, size_t flags, PyObject *names) {
     if (PyVectorcall_NARGS(flags) == 3) {
         int woken = weft_wake(args[0], args[1], args[2]);
         if (woken < 0) return NULL;

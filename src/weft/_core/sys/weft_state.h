@@ -49,9 +49,11 @@ static inline weft_state *weft_state_of(PyObject *task) {
     return (weft_state *)((char *)task + weft_state_offset);
 }
 
-/* Whether weft_state_of() may be asked: a method can be called with any object. */
-static inline int weft_has_state(PyObject *object) {
-    return PyObject_TypeCheck(object, weft_task_base);
+/* The same for what may be any object, with which a method can be called; NULL with TypeError set for all others. */
+static inline weft_state *weft_find_state(PyObject *object) {
+    if (PyObject_TypeCheck(object, weft_task_base)) return weft_state_of(object);
+    PyErr_Format(PyExc_TypeError, "%.100s object is no weft.Task", Py_TYPE(object)->tp_name);
+    return NULL;
 }
 
 /* Have an owned place refer to `value`, or to nothing (NULL). What was there may run any code as it goes. */
