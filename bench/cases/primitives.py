@@ -1,7 +1,7 @@
-"""What queues, locks, sleeps and their like cost: asyncio's own on three loops, and what ``weft.accelerate()`` puts there.
+"""What queues, locks, sleeps and their like cost: asyncio's own on three loops, and weft's in their place.
 
-Every body says ``asyncio.Queue``, ``asyncio.sleep`` and so on; for the contender ``weft+accelerate`` these are weft's. Each
-primitive is measured without contention, where nobody waits, and with, where everybody does.
+Every body says ``asyncio.Queue``, ``asyncio.sleep`` and so on; for the contender ``weft+accelerate`` these are weft's.
+Each primitive is measured without contention, where nobody waits, and with, where everybody does.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Programs of random steps over one primitive, and what they show: the same with asyncio's primitive and with weft's.
 
-A ``Scene`` starts workers that wait, acts upon the primitive and cancels workers, one step per turn of the loop or several in
-one, and writes down who went on, when, and how. The invariant: what is written down says nothing of how a primitive is made.
+A ``Scene`` starts workers that wait, acts upon the primitive and cancels workers, one step per turn of the loop or
+several in one, and writes down who went on, when, and how. The invariant: what is written down says nothing of how a
+primitive is made.
 """
 
 from __future__ import annotations
@@ -81,7 +82,7 @@ class Scene:
         return self.trace
 
     async def end(self) -> None:
-        """Cancel all who wait. One who cannot end without a lock gets it: it was left taken by a worker that is gone."""
+        """Cancel all who wait; one who cannot end without a lock gets it, where its holder is gone."""
         for task in self.tasks:
             task.cancel()
         while not all(task.done() for task in self.tasks):

@@ -1,4 +1,4 @@
-"""``weft.accelerate()``: everything in its place, for as long as it is asked for, and nothing that was there before harmed."""
+"""``weft.accelerate()``: everything in its place, for as long as it is asked for, and nothing else harmed."""
 
 from __future__ import annotations
 

@@ -151,7 +151,11 @@ def markdown(results: Sequence[Mapping[str, Any]], entries: Sequence[Exclusion])
     parts = [
         ["## The figure", "", *_totals_table(results)],
         ["## By module: weft", "", *_modules_table(results, "weft")],
-        ["## Valid tests that weft does not pass", "", *(line for target in OWN_TARGETS for line in _failures(results, target))],
+        [
+            "## Valid tests that weft does not pass",
+            "",
+            *(line for target in OWN_TARGETS for line in _failures(results, target)),
+        ],
         ["## What is not asked of weft", "", *_exclusions_table(entries)],
     ]
     return "\n\n".join("\n".join(part) for part in parts)

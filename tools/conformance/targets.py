@@ -3,8 +3,8 @@
 The invariant: the test modules themselves stay as they are; only names *they look up in asyncio* and in their own
 ``utils`` change. Called by ``worker`` (and, through ``CHILD_PREFIX``, by interpreters that a test starts).
 
-A target is ``stock`` (nothing redirected), ``uvloop``, ``weft``, ``weft+ctask``: weft's loop driving the interpreter's own
-Task class, or ``weft+accelerated``: weft with ``weft.accelerate()`` in force.
+A target is ``stock`` (nothing redirected), ``uvloop``, ``weft``, ``weft+ctask``: weft's loop driving the interpreter's
+own Task class, or ``weft+accelerated``: weft with ``weft.accelerate()`` in force.
 """
 
 from __future__ import annotations
