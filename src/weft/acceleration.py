@@ -76,33 +76,34 @@ def accelerate() -> Acceleration:
 def _put_in_place() -> None:
     _replace(FUNCTIONS)
     for stock, ours in CLASSES.items():
-        stock.__new__ = staticmethod(_maker(stock, ours))  # type: ignore[assignment, method-assign]
+        stock.__new__ = staticmethod(_maker(stock, ours))  # type: ignore[method-assign]
 
 
 def _take_away() -> None:
     _replace({ours: stock for stock, ours in FUNCTIONS.items()})
     for stock in CLASSES:
-        if getattr(stock.__dict__.get("__new__"), "__func__", None) in _makers:
+        if getattr(vars(stock).get("__new__"), "__func__", None) in _makers:
             forget_new(stock)
     _makers.clear()
 
 
 def _replace(functions: dict[Any, Any]) -> None:
     """Put a function in the place of another, under its name in every module of asyncio that has it."""
-    modules = [module for name, module in sys.modules.items() if name.partition(".")[0] == "asyncio"]
+    modules = [module for name, module in list(sys.modules.items()) if name.partition(".")[0] == "asyncio"]
     for before, after in functions.items():
+        name = before.__name__
         for module in modules:
-            if module.__dict__.get(before.__name__) is before:
-                setattr(module, before.__name__, after)
+            if getattr(module, name, None) is before:
+                setattr(module, name, after)
 
 
 _makers: set[Any] = set()
 
 
-def _maker(stock: type, ours: type) -> Callable[..., Any]:
+def _maker(stock: Any, ours: Any) -> Callable[..., Any]:
     """A ``__new__`` for ``stock`` that makes objects of ``ours``, and leaves those of subclasses alone."""
 
-    def __new__(cls: type, *args: Any, **kwargs: Any) -> Any:
+    def __new__(cls: Any, *args: Any, **kwargs: Any) -> Any:
         if cls is stock:
             return ours.__new__(ours)
         make = super(stock, cls).__new__

@@ -18,6 +18,8 @@ Step = tuple[str, int]
 class Scene:
     """One run of a program; a subclass has a method for each name of a step."""
 
+    steps: tuple[str, ...]
+
     def __init__(self, lib: Any) -> None:
         self.lib = lib
         self.turn_number = 0

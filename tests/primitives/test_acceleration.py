@@ -20,7 +20,7 @@ class Old(asyncio.Queue[object]):
     """Derived before any acceleration."""
 
     def _put(self, item: object) -> None:
-        super()._put([item])  # type: ignore[misc]  # private, so not in typeshed
+        super()._put([item])
 
 
 def modules_with(function: Any) -> list[str]:

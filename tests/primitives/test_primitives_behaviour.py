@@ -111,7 +111,7 @@ class TestSubclasses:
             """Every item once, the longest first."""
 
             def _init(self, maxsize: int) -> None:
-                self._queue = set()
+                self._queue: set[str] = set()
 
             def _put(self, item: str) -> None:
                 self._queue.add(item)

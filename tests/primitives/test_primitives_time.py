@@ -97,9 +97,9 @@ class TestSleep:
         asked = []
 
         class Recording(weft.EventLoop):
-            def call_later(self, delay: float, callback: Any, *args: Any, context: Any = None) -> asyncio.TimerHandle:
+            def call_later(self, delay: float, *args: Any, **options: Any) -> asyncio.TimerHandle:  # type: ignore[override]
                 asked.append(delay)
-                return super().call_later(0, callback, *args, context=context)
+                return super().call_later(0, *args, **options)
 
         loop = Recording()
         loop.run_until_complete(weft.sleep(1000))
@@ -202,7 +202,7 @@ class TestGather:
     @pytest.mark.skipif(not versions.EAGER_TASKS, reason="eager tasks came with 3.12")
     def test_children_that_end_at_once(self, lib: Any, run: Run) -> None:
         async def main() -> bool:
-            asyncio.get_running_loop().set_task_factory(asyncio.eager_task_factory)
+            asyncio.get_running_loop().set_task_factory(getattr(asyncio, "eager_task_factory"))  # noqa: B009 - not in 3.11
             outer = lib.gather(value(1), value(2))
             done: bool = outer.done()
             assert await outer == [1, 2]

@@ -37,7 +37,8 @@ def test_traces_agree(scene: Any, runs: dict[str, Callable[[Any], list[Any]]]) -
     @hypothesis.given(st.lists(step, max_size=24))
     def check(steps: list[tuple[str, int]]) -> None:
         async def play(lib: Any) -> list[Any]:
-            return await scene(lib).run(steps)
+            trace: list[Any] = await scene(lib).run(steps)
+            return trace
 
         expected = runs["stock"](play)
         for name in list(runs)[1:]:

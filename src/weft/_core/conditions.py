@@ -51,8 +51,9 @@ class ConditionCore(LoopBound):
     def _lock(self, value):
         self.lock = value
         self.own = None
-        if Py_TYPE(self) == condition_type and isinstance(value, LockCore) and cython.cast(LockCore, value).is_plain:
-            self.own = value
+        if Py_TYPE(self) == condition_type and isinstance(value, LockCore):
+            lock: LockCore = value
+            self.own = lock if lock.is_plain else None
 
     @property
     def _waiters(self):
