@@ -18,8 +18,6 @@ Step = tuple[str, int]
 class Scene:
     """One run of a program; a subclass has a method for each name of a step."""
 
-    steps: tuple[str, ...]
-
     def __init__(self, lib: Any) -> None:
         self.lib = lib
         self.turn_number = 0
@@ -102,7 +100,7 @@ class Scene:
 class LockScene(Scene):
     """``Lock``."""
 
-    steps = ("acquire", "hold", "release", "cancel")
+    steps: tuple[str, ...] = ("acquire", "hold", "release", "cancel")
 
     def make(self) -> Any:
         return self.lib.Lock()
@@ -144,7 +142,7 @@ class BoundedSemaphoreScene(LockScene):
 class EventScene(Scene):
     """``Event``."""
 
-    steps = ("wait", "set", "clear", "cancel")
+    steps: tuple[str, ...] = ("wait", "set", "clear", "cancel")
 
     def make(self) -> Any:
         return self.lib.Event()
@@ -162,7 +160,7 @@ class EventScene(Scene):
 class ConditionScene(LockScene):
     """``Condition``."""
 
-    steps = ("wait", "wait", "hold", "acquire", "release", "notify", "notify_all", "cancel")
+    steps: tuple[str, ...] = ("wait", "wait", "hold", "acquire", "release", "notify", "notify_all", "cancel")
 
     def make(self) -> Any:
         return self.lib.Condition()
@@ -188,7 +186,7 @@ class ConditionScene(LockScene):
 class QueueScene(Scene):
     """``Queue``."""
 
-    steps = ("put", "get", "put_nowait", "get_nowait", "task_done", "join", "cancel")
+    steps: tuple[str, ...] = ("put", "get", "put_nowait", "get_nowait", "task_done", "join", "cancel")
     name = "Queue"
 
     def make(self) -> Any:
