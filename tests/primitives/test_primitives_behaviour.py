@@ -373,3 +373,27 @@ class TestNothingIsKept:
             loop.run_until_complete(main())
             loop.run_until_complete(weft.sleep(2000))
             assert loop.time() - started == pytest.approx(2000, abs=1)
+
+
+class TestInCancelScopes:
+    """AnyIO cancels a task again and again, through what it waits for, until it has left the scope."""
+
+    def test_whoever_waits_leaves(self, lib: Any, run: Run) -> None:
+        anyio = pytest.importorskip("anyio")
+
+        async def main() -> None:
+            for subject, wait in waits(lib):
+                before = repr(subject)
+                with anyio.CancelScope() as scope:
+                    asyncio.get_running_loop().call_later(0, scope.cancel)
+                    await wait()
+                assert scope.cancel_called
+                assert repr(subject) == before
+            condition = lib.Condition()
+            with anyio.CancelScope() as scope:
+                asyncio.get_running_loop().call_later(0, scope.cancel)
+                async with condition:
+                    await condition.wait()
+            assert not condition.locked()
+
+        run(main())
