@@ -51,19 +51,19 @@ async def put_and_get(queue: asyncio.Queue[Any], count: int) -> None:
 
 @primitive("primitives.queue-free", "`Queue` put + get, nobody waits")
 async def queue_free(count: int) -> None:
-    """One task puts an item and gets it back."""
+    """One task puts an item and gets it back; nobody has to wait for anything."""
     await put_and_get(asyncio.Queue(), count)
 
 
 @primitive("primitives.lifo-free", "`LifoQueue` put + get, nobody waits")
 async def lifo_free(count: int) -> None:
-    """The same with a `LifoQueue`."""
+    """The same with a `LifoQueue`: one task puts an item and gets it back."""
     await put_and_get(asyncio.LifoQueue(), count)
 
 
 @primitive("primitives.priority-free", "`PriorityQueue` put + get, nobody waits")
 async def priority_free(count: int) -> None:
-    """The same with a `PriorityQueue`."""
+    """The same with a `PriorityQueue`: one task puts an item and gets it back."""
     await put_and_get(asyncio.PriorityQueue(), count)
 
 
@@ -113,13 +113,13 @@ async def semaphore_contended(count: int) -> None:
 
 @primitive("primitives.bounded", "`async with BoundedSemaphore(3)`, 10 tasks", batch=TASKS)
 async def bounded_contended(count: int) -> None:
-    """The same with a `BoundedSemaphore`."""
+    """10 tasks take one `BoundedSemaphore` of 3 in turns, and hold it over a `sleep(0)`."""
     await hold_many_times(asyncio.BoundedSemaphore(3), count)
 
 
 @primitive("primitives.event-free", "`Event.wait()`, set already")
 async def event_free(count: int) -> None:
-    """One task waits for an event that is set."""
+    """One task waits, again and again, for an event that is set."""
     event = asyncio.Event()
     event.set()
     for _ in range(count):
@@ -168,7 +168,7 @@ async def condition_contended(count: int) -> None:
 
 @primitive("primitives.barrier", "`Barrier(10)`, 10 tasks", batch=TASKS)
 async def barrier(count: int) -> None:
-    """10 tasks wait for each other, again and again."""
+    """10 tasks wait for each other, again and again, so that all leave together."""
     meeting = asyncio.Barrier(TASKS)
 
     async def one() -> None:
@@ -183,7 +183,7 @@ async def barrier(count: int) -> None:
 
 @primitive("primitives.sleep0", "`await sleep(0)`")
 async def sleep_zero(count: int) -> None:
-    """One task gives way again and again."""
+    """One task gives way again and again, as nothing else is ready."""
     for _ in range(count):
         await asyncio.sleep(0)
 
@@ -197,7 +197,7 @@ async def sleep_many(count: int) -> None:
 
 @primitive("primitives.timeout", "`async with timeout(10)`")
 async def timeout(count: int) -> None:
-    """A time limit around nothing."""
+    """A time limit around nothing: set, and taken back at once."""
     for _ in range(count):
         async with asyncio.timeout(10):
             pass
@@ -222,14 +222,14 @@ async def gather(count: int) -> None:
 
 @primitive("primitives.gather-100k", "`gather` of 100,000 noops", target=2.0, seconds=1.0, batch=VERY_MANY)
 async def gather_many(count: int) -> None:
-    """The same with 100,000."""
+    """100,000 coroutines that end at once, in one call; the figure is per coroutine."""
     for _ in range(count // VERY_MANY):
         await asyncio.gather(*(noop() for _ in range(VERY_MANY)))
 
 
 @primitive("primitives.taskgroup", "`TaskGroup` of 100 noops", batch=MANY)
 async def taskgroup(count: int) -> None:
-    """100 coroutines that end at once, in a group."""
+    """100 coroutines that end at once, in a group; the figure is per coroutine."""
     for _ in range(count // MANY):
         async with asyncio.TaskGroup() as group:
             for _ in range(MANY):
@@ -238,14 +238,14 @@ async def taskgroup(count: int) -> None:
 
 @primitive("primitives.wait", "`wait` for 100 noops", batch=MANY)
 async def wait(count: int) -> None:
-    """100 tasks that end at once."""
+    """100 tasks that end at once; the figure is per task, with its making."""
     for _ in range(count // MANY):
         await asyncio.wait([asyncio.ensure_future(noop()) for _ in range(MANY)])
 
 
 @primitive("primitives.as_completed", "`as_completed` of 100 noops", batch=MANY)
 async def as_completed(count: int) -> None:
-    """100 tasks that end at once."""
+    """100 tasks that end at once; the figure is per task, with its making."""
     for _ in range(count // MANY):
         for one in asyncio.as_completed([asyncio.ensure_future(noop()) for _ in range(MANY)]):
             await one
