@@ -83,7 +83,7 @@ async def hold_many_times(lock: Any, count: int) -> None:
 
 @primitive("primitives.lock-free", "`async with Lock()`, nobody waits")
 async def lock_free(count: int) -> None:
-    """One task takes a lock and gives it back."""
+    """One task takes a lock and gives it back; nobody has to wait."""
     lock = asyncio.Lock()
     for _ in range(count):
         async with lock:
