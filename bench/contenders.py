@@ -54,6 +54,28 @@ class Loop(Contender):
             return runner.run(main)
 
 
+@dataclass(frozen=True)
+class Accelerated(Loop):
+    """weft's loop, with weft's primitives in the place of asyncio's."""
+
+    def missing(self) -> str:
+        """Empty when weft is installed."""
+        return "" if importable("weft") else "not installed: try `pip install weft`"
+
+    def versions(self) -> dict[str, str]:
+        """That of weft."""
+        return {"weft": version_of("weft")}
+
+    def new_event_loop(self) -> asyncio.AbstractEventLoop:
+        """A new loop of weft's; the caller closes it."""
+        return cast(asyncio.AbstractEventLoop, importlib.import_module("weft").new_event_loop())
+
+    def run(self, main: Coroutine[Any, Any, T]) -> T:
+        """Run ``main`` to its end, accelerated."""
+        with importlib.import_module("weft").accelerate():
+            return super().run(main)
+
+
 LOOPS = {
     loop.name: loop
     for loop in (
@@ -68,6 +90,15 @@ LOOPS = {
 
 
 FIELD = Field(tuple(LOOPS.values()), subject="weft", peers=("asyncio", "uvloop"))
+
+ACCELERATED = Accelerated("weft+accelerate", "import weft\nweft.run(main(), accelerate=True)")
+LOOPS[ACCELERATED.name] = ACCELERATED
+# Whose primitives: asyncio's own on three loops, and weft's.
+PRIMITIVES = Field(
+    tuple(LOOPS[name] for name in ("asyncio", "uvloop", "weft", ACCELERATED.name)),
+    subject=ACCELERATED.name,
+    peers=("uvloop", "weft"),
+)
 
 
 def beat_uvloop(times: float | None) -> tuple[Aim, ...]:

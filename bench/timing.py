@@ -18,6 +18,7 @@ from time import perf_counter, perf_counter_ns, process_time_ns
 
 from bench import machine
 from bench.contenders import FIELD, LOOPS, beat_uvloop
+from bench.field import Field
 from bench.model import Case, Metric, Sample, paragraph, register
 
 BLOCK_SECONDS = 0.02
@@ -41,12 +42,14 @@ def timed(
     target: float | None = None,
     pinned: bool = True,
     batch: int = 1,
+    field: Field = FIELD,
 ) -> Callable[[Body], Body]:
     """Register the function below as a case that is measured in nanoseconds per operation.
 
     Args:
         pinned: keep the process on one core; False where threads should run side by side.
         batch: the body is given multiples of this.
+        field: who takes part.
     """
 
     def decorate(body: Body) -> Body:
@@ -57,7 +60,7 @@ def timed(
 
         BODIES[name] = body, batch
         metrics = (CPU, WALL) if pinned else (WALL, CPU)
-        register(Case(name, title, paragraph(body), FIELD, metrics, measure, seconds, quick, beat_uvloop(target)))
+        register(Case(name, title, paragraph(body), field, metrics, measure, seconds, quick, beat_uvloop(target)))
         return body
 
     return decorate

@@ -1,8 +1,8 @@
 """asyncio's primitives under weft's name: which of them are weft's own, and which are asyncio's.
 
-Those of weft's own are at least 1.5 times as fast as asyncio's on the same loop; the others are asyncio's objects, because
-measured they were not (docs/guide/accelerate.md has the figures). The invariant: each name here can stand where asyncio's
-stands. ``weft`` exports the names; ``accelerate`` puts ``FUNCTIONS`` and ``CLASSES`` in asyncio's place.
+Those of weft's own are at least 1.5 times as fast as asyncio's on the same loop; the others are asyncio's objects,
+because measured they were not (docs/guide/accelerate.md has the figures). The invariant: each name here can stand where
+asyncio's stands. ``weft`` exports the names; ``accelerate`` puts ``FUNCTIONS`` and ``CLASSES`` in asyncio's place.
 """
 
 from __future__ import annotations

@@ -364,3 +364,25 @@ def test_spawned_process_that_cannot_import_weft(tmp_path: Path, python: Command
     pickled = weft("run", "program.py").stdout
     child = "import pickle, sys\nsys.modules['weft'] = None\npickle.loads(sys.stdin.buffer.read())\nprint('alive')"
     assert python("-c", child, text=pickled).stdout == "alive\n"
+
+
+WHOSE_QUEUE = "import asyncio; print(type(asyncio.Queue()).__module__, asyncio.sleep.__module__)"
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"), [([], "weft weft"), (["--no-accelerate"], "asyncio.queues asyncio.tasks")]
+)
+def test_accelerated_unless_told_otherwise(weft: Command, options: list[str], expected: str) -> None:
+    done = weft("run", *options, "-c", WHOSE_QUEUE)
+    assert (done.returncode, done.stdout) == (0, expected + "\n"), done.stderr
+
+
+def test_no_accelerate_needs_a_program(weft: Command) -> None:
+    done = weft("run", "--no-accelerate")
+    assert done.returncode == 2
+    assert "which program?" in done.stderr
+
+
+def test_the_option_belongs_to_the_program_behind_its_name(weft: Command) -> None:
+    done = weft("run", "-c", f"{WHOSE_QUEUE}; import sys; print(sys.argv[1:])", "--no-accelerate")
+    assert done.stdout == "weft weft\n['--no-accelerate']\n", done.stderr

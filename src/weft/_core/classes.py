@@ -1,7 +1,7 @@
 """Putting a class in the place of another, for those who make objects of it.
 
-``Lock.__new__ = ...`` can be taken back by ``del`` in the language, but CPython (up to 3.15 at least) keeps the slot behind
-it, and then refuses the arguments of the constructor: ``forget_new`` gives the slot back as well. Called by
+``Lock.__new__ = ...`` can be taken back by ``del`` in the language, but CPython (up to 3.15 at least) keeps the slot
+behind it, and then refuses the arguments of the constructor: ``forget_new`` gives the slot back as well. Called by
 ``weft.accelerate``.
 """
 

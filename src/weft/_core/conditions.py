@@ -1,8 +1,8 @@
 """``Condition``: asyncio's, with a ``wait`` that neither makes a future nor a frame.
 
-Built as the locks are (``locks.py`` says how). The invariant is that of every condition variable: ``wait`` gives the lock
-back and takes it again before it ends, however it ends. Where the lock that it was given is not one of ours, ``wait`` is
-asyncio's own.
+Built as the locks are (``locks.py`` says how). The invariant is that of every condition variable: ``wait`` gives the
+lock back and takes it again before it ends, however it ends. Where the lock that it was given is not one of ours,
+``wait`` is asyncio's own.
 """
 
 import asyncio
@@ -10,8 +10,8 @@ from asyncio.exceptions import CancelledError
 
 import cython
 from cython.cimports.weft._core.lines import LoopBound, Wait, leave, new_line, wake_some
+from cython.cimports.weft._core.locks import LockCore, leaving, new_acquire
 from cython.cimports.weft._core.operation import ENDED
-from cython.cimports.weft._core.locks import Acquire, LockCore, leaving, new_acquire
 from cython.cimports.weft._core.sys.python import Py_TYPE, PyTypeObject
 from cython.cimports.weft._core.waiter import Waiter
 
@@ -51,8 +51,9 @@ class ConditionCore(LoopBound):
     def _lock(self, value):
         self.lock = value
         self.own = None
-        if Py_TYPE(self) == condition_type and isinstance(value, LockCore) and cython.cast(LockCore, value).is_plain:
-            self.own = value
+        if Py_TYPE(self) == condition_type and isinstance(value, LockCore):
+            lock: LockCore = value
+            self.own = lock if lock.is_plain else None
 
     @property
     def _waiters(self):

@@ -1,7 +1,7 @@
 """``gather``: asyncio's, with one object that hears of all its children, called by the ring without handle or context.
 
-The future that it returns, and the tasks that it makes, are asyncio's kinds. The invariant is asyncio's: the outer future is
-done once, with the first error or with all results, and every child's error counts as seen.
+The future that it returns, and the tasks that it makes, are asyncio's kinds. The invariant is asyncio's: the outer
+future is done once, with the first error or with all results, and every child's error counts as seen.
 """
 
 import asyncio

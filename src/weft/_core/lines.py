@@ -30,7 +30,7 @@ def new_line():
     return deque()
 
 
-# -- one who waits: a waiter of ours, or whatever future somebody has put into the line ------------------------------------
+# -- one who waits: a waiter of ours, or whatever future somebody has put into the line --------------------------------
 
 
 def is_done(waiting):
@@ -91,7 +91,7 @@ def leave(line, waiting):
     return 0
 
 
-# -- what they wait for ----------------------------------------------------------------------------------------------------
+# -- what they wait for ------------------------------------------------------------------------------------------------
 
 
 class LoopBound:

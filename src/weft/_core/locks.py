@@ -1,8 +1,8 @@
-"""``Lock``, ``Event``, ``Semaphore`` and ``BoundedSemaphore``: asyncio's, with compiled methods that wait without futures.
+"""``Lock``, ``Event``, ``Semaphore`` and ``BoundedSemaphore``: asyncio's, with compiled methods, without futures.
 
 Each class derives from asyncio's and from a core, which has the state as C fields and asyncio's private attributes as
-properties. The invariant: an object of exactly one of these classes runs compiled code alone; for a subclass every method
-is asyncio's own, on the same attributes, so whatever it overrides is called as asyncio would call it.
+properties. The invariant: an object of exactly one of these classes runs compiled code alone; for a subclass every
+method is asyncio's own, on the same attributes, so whatever it overrides is called as asyncio would call it.
 
 Stock asyncio's ``acquire``, ``wait`` and ``release`` are the specification, line by line; ``conditions`` builds on it.
 """
@@ -23,7 +23,7 @@ WAKES_ALL = cython.declare(cython.bint, versions.SEMAPHORE_WAKES_ALL)
 WOKEN_AT_ONCE = cython.declare(cython.Py_ssize_t, 1 << 62)
 
 
-# -- Lock ------------------------------------------------------------------------------------------------------------------
+# -- Lock --------------------------------------------------------------------------------------------------------------
 
 
 class LockCore(LoopBound):
@@ -151,7 +151,6 @@ class Leave(Operation):
 
     def begin(self):
         self.lock.give_back()
-        return None
 
 
 def new_acquire(lock, is_entering):
@@ -167,7 +166,7 @@ def leaving(lock):
     return operation
 
 
-# -- Event -----------------------------------------------------------------------------------------------------------------
+# -- Event -------------------------------------------------------------------------------------------------------------
 
 
 class EventCore(LoopBound):
@@ -245,7 +244,7 @@ class EventWait(Wait):
         raise error
 
 
-# -- Semaphore -------------------------------------------------------------------------------------------------------------
+# -- Semaphore ---------------------------------------------------------------------------------------------------------
 
 
 class SemaphoreCore(LoopBound):
@@ -343,7 +342,7 @@ class SemaphoreCore(LoopBound):
         return 0
 
     def wake_next(self):
-        """Give one to the first who still waits, who keeps its place until it goes on; returns whether there was one."""
+        """Give one to the first who still waits (and stays in the line until it goes on); whether there was one."""
         if self.line:
             for waiting in self.line:
                 if not is_done(waiting):
@@ -401,7 +400,6 @@ class GiveBack(Operation):
 
     def begin(self):
         self.semaphore.give_back()
-        return None
 
 
 def new_take(semaphore, is_entering):
@@ -411,7 +409,7 @@ def new_take(semaphore, is_entering):
     return taking
 
 
-# -- the classes -----------------------------------------------------------------------------------------------------------
+# -- the classes -------------------------------------------------------------------------------------------------------
 
 # Taken before anybody may have put something else in their place.
 STOCK_AENTER = cython.declare(object, asyncio.Lock.__aenter__)

@@ -1,9 +1,9 @@
 """``Queue``, ``PriorityQueue`` and ``LifoQueue``: asyncio's, with compiled methods that wait without futures.
 
-Built as the locks are (``locks.py`` says how): a core with asyncio's private attributes, under a class that derives from
-asyncio's; whoever derives from ours gets asyncio's methods, which call what it overrides. The invariant: who gets, and who
-puts, is woken in the order of coming, and one that was woken and cannot go on wakes the next. The items stand where asyncio
-keeps them, in ``_queue``: a deque, a list, or a heap.
+Built as the locks are (``locks.py`` says how): a core with asyncio's private attributes, under a class that derives
+from asyncio's; whoever derives from ours gets asyncio's methods, which call what it overrides. The invariant: who gets,
+and who puts, is woken in the order of coming, and one that was woken and cannot go on wakes the next. The items stand
+where asyncio keeps them, in ``_queue``: a deque, a list, or a heap.
 """
 
 import asyncio
@@ -56,7 +56,7 @@ class QueueCore(LoopBound):
     def waiting_count(self):
         return len(self.getters) + len(self.putters) + (self.finished is not None and self.finished.waiting_count())
 
-    # -- asyncio's private attributes, which subclasses and tools use ---------------------------------------------------------
+    # -- asyncio's private attributes, which subclasses and tools use --------------------------------------------------
 
     @property
     def _maxsize(self):
@@ -122,7 +122,7 @@ class QueueCore(LoopBound):
     def _is_shutdown(self, value):
         self.is_shut_down = value
 
-    # -- asyncio's methods ---------------------------------------------------------------------------------------------------
+    # -- asyncio's methods ---------------------------------------------------------------------------------------------
 
     @property
     def maxsize(self):
@@ -216,7 +216,7 @@ class QueueCore(LoopBound):
         joining.queue = self
         return joining
 
-    # -- the same in C -------------------------------------------------------------------------------------------------------
+    # -- the same in C -------------------------------------------------------------------------------------------------
 
     def is_full(self):
         if self.limit == 0:
@@ -308,12 +308,12 @@ class Join(Wait):
     def begin(self):
         if self.queue.unfinished <= 0:
             return None
-        event: EventCore = self.event = self.queue.when_finished()
+        event: EventCore = self.queue.when_finished()
+        self.event = event
         return None if event.value else self.stand(event, event.line)
 
     def resume(self):
         self.abandon(self.event.line)
-        return None
 
     def give_up(self, error):
         self.abandon(self.event.line)

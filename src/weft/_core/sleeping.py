@@ -1,7 +1,7 @@
 """``sleep``: asyncio's, with the operation itself in the timer heap; no future, handle or context per sleep.
 
-The invariant: a sleep that has ended, in whatever way, is no longer waited for: one that was cancelled stays in the heap as
-a void slot until the heap drops it, as a cancelled timer does.
+The invariant: a sleep that has ended, in whatever way, is no longer waited for: one that was cancelled stays in the
+heap as a void slot until the heap drops it, as a cancelled timer does.
 """
 
 from asyncio import get_running_loop
@@ -28,14 +28,15 @@ known_type = cython.declare(cython.pointer(PyTypeObject), cython.NULL)
 
 
 def clock_of(loop):
-    """The scheduler whose heap may be used without a detour; None for a loop that is not ours or keeps time its own way."""
+    """The scheduler whose heap may be used directly; None for a loop that is not ours or keeps time its own way."""
     global known_class, known_type
     if Py_TYPE(loop) != known_type:
         cls: object = type(loop)
         if not isinstance(loop, Scheduler):
             return None
-        if any([getattr(cls, name) is not getattr(SchedulerClass, name) for name in CLOCK_METHODS]):
-            return None
+        for name in CLOCK_METHODS:
+            if getattr(cls, name) is not getattr(SchedulerClass, name):
+                return None
         known_class = cls
         known_type = cython.cast(cython.pointer(PyTypeObject), cls)  # SAFETY: held by the line above
     # SAFETY: of the class that was found to derive from it.

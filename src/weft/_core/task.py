@@ -244,7 +244,7 @@ def start(
 
 
 def spawner_of(loop):
-    """``loop``, when it makes its tasks by ``spawn``: it is ours, its class keeps our ``create_task``, and no factory is set."""
+    """``loop``, when ``spawn`` may make its tasks: it is ours, with our ``create_task``, and without a factory."""
     global spawner_class, spawner_type
     if Py_TYPE(loop) != spawner_type:
         if not isinstance(loop, TaskScheduler) or type(loop).create_task is not Tasks.create_task:

@@ -127,7 +127,7 @@ class TimeoutCore(Runnable):
         loop.call_exception_handler({"message": f"Exception when {self!r} was due", "exception": error})
         return 0
 
-    # -- what happens to it ----------------------------------------------------------------------------------------------
+    # -- what happens to it --------------------------------------------------------------------------------------------
 
     def enter(self):
         if self.state is not CREATED:
@@ -190,7 +190,6 @@ class Exit(Operation):
         # What is raised here must not lead back to here.
         error, self.error = self.error, None
         self.timeout.leave(self.kind, error)
-        return None
 
 
 class Timeout(TimeoutCore, timeouts.Timeout):

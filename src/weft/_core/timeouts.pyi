@@ -2,7 +2,6 @@
 
 import asyncio
 from types import TracebackType
-
 from typing import Self
 
 class TimeoutCore(asyncio.Timeout):  # type: ignore[misc]  # final in typeshed alone

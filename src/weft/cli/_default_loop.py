@@ -1,8 +1,9 @@
 """Makes weft's loop the one that asyncio gives to whoever asks for no loop in particular.
 
-Invariant: only the default loop, and what `weft.accelerate` replaces, changes. A loop factory, a policy or a loop class that the program names stays its choice,
-and no deprecated name is touched, so that no warning appears that the program alone would not have caused.
-Called by ``weft run``, and, through what ``_ChildHook`` sends along, by the processes that such a program spawns.
+Invariant: only the default loop, and what `weft.accelerate` replaces, changes. A loop factory, a policy or a loop class
+that the program names stays its choice, and no deprecated name is touched, so that no warning appears that the program
+alone would not have caused. Called by ``weft run``, and, through what ``_ChildHook`` sends along, by the processes that
+such a program spawns.
 """
 
 from __future__ import annotations
