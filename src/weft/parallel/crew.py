@@ -68,6 +68,7 @@ class Worker(asyncio.SubprocessProtocol):
     Attributes:
         jobs: those it holds, by index.
         ready: whether it takes jobs.
+        lived: whether it ever did.
         pace: how fast it is.
         dead: done when it has ended.
         killed: whether it was us.
@@ -82,7 +83,7 @@ class Worker(asyncio.SubprocessProtocol):
         on_end: Callable[[Worker], None],
     ) -> None:
         self.jobs: dict[int, Job] = {}
-        self.ready = False
+        self.ready = self.lived = False
         self.pace = Pace()
         self.dead: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.killed = False
@@ -186,7 +187,7 @@ class Worker(asyncio.SubprocessProtocol):
 
     def _on_frame(self, frame: Frame) -> None:
         if frame.kind == Kind.READY:
-            self.ready = True
+            self.ready = self.lived = True
             self._tell_change()
         else:
             self._tell_frame(self, frame)
