@@ -115,6 +115,15 @@ class TestEnds:
 
         run(main())
 
+    def test_closed_before_it_has_begun(self, run: Run) -> None:
+        async def main() -> None:
+            async with weft.map(square_soon, range(100)) as results:
+                pass
+            assert [result async for result in results] == []
+            assert others() == []
+
+        run(main())
+
     def test_the_end_of_the_loop_is_its_end(self, run: Run) -> None:
         gate = Gate()
         kept = []

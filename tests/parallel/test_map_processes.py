@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import pickle
+import resource
 import sys
 import threading
 from collections.abc import Callable, Coroutine, Iterator
@@ -221,6 +222,30 @@ class TestWorkersThatDie:
         monkeypatch.setattr(sys, "executable", "/not/there")
         with pytest.raises(WorkerError, match="a worker process cannot be started: No such file"):
             collect(run, functions.square, [1], workers=2)
+
+    @pytest.mark.parametrize("spare", [0, 1, 3, 5])
+    def test_no_descriptors_left(self, run: Run, spare: int) -> None:
+        """However many are left: not enough for the socket, the shared memory, the process, or the second worker."""
+
+        async def main() -> None:
+            to_process = weft.to_process  # imported now: that takes descriptors, too
+            assert await weft.map(functions.square, [3], workers=1) == [9]
+            soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+            highest = max(map(int, os.listdir("/proc/self/fd")))
+            taken = [os.open(os.devnull, os.O_RDONLY) for _ in range(highest)]  # no gaps below the limit
+            resource.setrlimit(resource.RLIMIT_NOFILE, (max(taken) + 1 + spare, hard))
+            try:
+                with pytest.raises(WorkerError, match="a worker process cannot be started: Too many open files"):
+                    await weft.map(functions.square, range(10), workers=2)
+                with pytest.raises(WorkerError, match="cannot be started: Too many open files"):
+                    await asyncio.gather(*(to_process(functions.square, 3) for _ in range(2)))
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+                for fd in taken:
+                    os.close(fd)
+            assert await weft.map(functions.square, [3], workers=1) == [9]
+
+        run(main())
 
 
 @pytest.mark.weft_only

@@ -2,8 +2,8 @@
 
 Invariant: one asynchronous client of this loop speaks with the scheduler; one that was made here is closed with the
 run. The scheduler runs again what a dead worker had, and gives up after as many as its ``allowed-failures`` says; then
-a batch is run item by item, and an item that is alone is failed. Needs the extra ``weft[cluster]``, here and on the
-workers.
+a batch is run item by item, with nothing else under way, and an item that is given up again is failed. Needs the extra
+``weft[cluster]``, here and on the workers.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import pickle
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from time import perf_counter
@@ -51,7 +52,7 @@ class Cluster(Batches):
         self._where = where
         self._client: Any = None
         self._owned = True
-        self._futures: set[Any] = set()
+        self._alone: deque[Job] = deque()
         self._asked = 0.0
         self._asking: asyncio.Task[None] | None = None
 
@@ -93,6 +94,25 @@ class Cluster(Batches):
             workers = await self._client.nthreads()
         self.limit = max(sum(workers.values()) + len(workers), 2)
 
+    def room(self) -> int:
+        """None while somebody is suspected of killing workers: Dask suspects all that a dead worker had, run or not."""
+        tried = any(batch[0].alone for batch in self._under_way.values())
+        return 0 if self._alone or tried else super().room()
+
+    def submit(self, jobs: Sequence[Job]) -> None:
+        self._alone.extend(job for job in jobs if job.alone)
+        super().submit([job for job in jobs if not job.alone])
+        self._send_alone()
+
+    def _send_alone(self) -> None:
+        """Runs the next suspect, when nothing else is under way."""
+        if self._alone and not self._under_way and not self._closing:
+            super().submit([self._alone.popleft()])
+
+    def _on_done(self, future: asyncio.Future[Outcome]) -> None:
+        super()._on_done(future)
+        self._send_alone()
+
     def _least(self) -> int:
         return self._concurrency if self._is_async else 1
 
@@ -110,12 +130,10 @@ class Cluster(Batches):
 
     async def _run(self, items: list[Any]) -> Outcome:
         future = self._client.submit(_on_worker, self._payload, items, self._concurrency, pure=False)
-        self._futures.add(future)
         try:
             outcome: Outcome = await future
             return outcome
         finally:
-            self._futures.discard(future)
             if self._closing:
                 with suppress(Exception):
                     await self._client.cancel([future], force=True)

@@ -14,6 +14,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from weft.parallel.board import Board
@@ -23,6 +24,17 @@ from weft.parallel.shipping import Parcel, dumps, main_source
 from weft.parallel.wire import Frame, Kind, Wire
 
 __all__ = ["Worker", "end_all"]
+
+# Not from the directory it is started in, where anything may have weft's or Python's names; the parent's own path comes
+# with the set-up. Ctrl-C goes to the whole group of processes, and it is the parent who decides what it means.
+PROGRAM = """\
+import signal, sys
+signal.signal(signal.SIGINT, lambda number, frame: None)
+sys.path.append({!r})
+from weft.parallel.worker import main
+main()
+"""
+SOURCE = str(Path(__file__).parents[2])
 
 DRAIN = 1.0  # seconds in which what a dead worker has sent is read
 GRACE = 5.0  # seconds in which a worker that was told to end may leave its function's context
@@ -56,6 +68,7 @@ class Worker(asyncio.SubprocessProtocol):
     Attributes:
         jobs: those it holds, by index.
         ready: whether it takes jobs.
+        lived: whether it ever did.
         pace: how fast it is.
         dead: done when it has ended.
         killed: whether it was us.
@@ -70,7 +83,7 @@ class Worker(asyncio.SubprocessProtocol):
         on_end: Callable[[Worker], None],
     ) -> None:
         self.jobs: dict[int, Job] = {}
-        self.ready = False
+        self.ready = self.lived = False
         self.pace = Pace()
         self.dead: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.killed = False
@@ -133,7 +146,8 @@ class Worker(asyncio.SubprocessProtocol):
         self._board, board = Board.new(self._concurrency)
         try:
             numbers = [theirs.fileno(), board]
-            command = [sys.executable, *subprocess._args_from_interpreter_flags(), "-m", "weft.parallel.worker"]  # type: ignore[attr-defined]
+            flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # as multiprocessing does
+            command = [sys.executable, *flags, "-P", "-c", PROGRAM.format(SOURCE)]
             self._process, _ = await asyncio.get_running_loop().subprocess_exec(
                 lambda: self,
                 *command,
@@ -173,7 +187,7 @@ class Worker(asyncio.SubprocessProtocol):
 
     def _on_frame(self, frame: Frame) -> None:
         if frame.kind == Kind.READY:
-            self.ready = True
+            self.ready = self.lived = True
             self._tell_change()
         else:
             self._tell_frame(self, frame)

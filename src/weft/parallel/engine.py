@@ -79,6 +79,7 @@ class Engine:
         """Begins the run, on the loop that runs."""
         self.loop = asyncio.get_running_loop()
         self._task = self.loop.create_task(self._run(), name="weft-map")
+        self._task.add_done_callback(self._on_over)
 
     # -- the consumer's side
 
@@ -224,10 +225,17 @@ class Engine:
         finally:
             self._closing = True
             await self._give_back(early)
-            self._over = True
-            self._wake_consumer()
-            if self.on_end is not None:
-                self.on_end()
+
+    def _on_over(self, task: asyncio.Task[None]) -> None:
+        """The task has ended, or was cancelled before it began."""
+        self._over = True
+        if not task.cancelled():
+            task.exception()  # an interrupt, which the loop has raised
+        elif self._error is None and not self._closing:
+            self._error = asyncio.CancelledError("the task of weft.map() was cancelled")
+        self._wake_consumer()
+        if self.on_end is not None:
+            self.on_end()
 
     async def _give_back(self, early: bool) -> None:
         while True:

@@ -94,7 +94,7 @@ class Processes:
             self._alone.extend(alone)
             jobs = [job for job in jobs if not job.alone]
         workers = sorted((worker for worker in self._workers if usable(worker)), key=lambda worker: len(worker.jobs))
-        position, rooms = 0, [max(self._room_of(worker), 0) for worker in workers]
+        position, rooms = 0, [max(self._target(worker) - len(worker.jobs), 0) for worker in workers]
         while position < len(jobs):
             takers = sum(1 for room in rooms if room) or 1
             share = -(-(len(jobs) - position) // takers)
@@ -265,7 +265,7 @@ class Processes:
         jobs, worker.jobs = worker.jobs, {}
         started = worker.started() & jobs.keys()
         suspects = started or jobs.keys()  # none was under way: reading one of them, then
-        self._bad_starts = 0 if jobs else self._bad_starts + 1
+        self._bad_starts = 0 if worker.lived else self._bad_starts + 1
         for index, job in jobs.items():
             if index in suspects:
                 job.strikes += 1

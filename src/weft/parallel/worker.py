@@ -1,8 +1,8 @@
-"""The inside of a worker process: ``python -m weft.parallel.worker SOCKET BOARD PARENT``.
+"""The inside of a worker process, which ``crew`` starts with three arguments: two descriptors, and its parent's number.
 
 Takes jobs from the socket, runs them on a weft loop of its own, and reports; a plain function is called between two
 looks at the socket, an async one runs up to ``concurrency`` times at once. Invariant: a worker ends with its parent: by
-the end of the socket, or by the kernel's signal where a function does not let it look. Started by ``crew``.
+the end of the socket, or by the kernel's signal where a function does not let it look.
 """
 
 from __future__ import annotations
@@ -41,8 +41,6 @@ def main() -> None:
     _end_with(parent)
     for fd in (connection, board):
         os.set_inheritable(fd, False)  # what the function starts must not hold them
-    # Ctrl-C goes to the whole group of processes: the parent decides. A handler, as ignoring would be inherited.
-    signal.signal(signal.SIGINT, lambda number, frame: None)
     memory = Board(board)
     os.close(board)
     run(_serve(socket.socket(fileno=connection), memory))
@@ -273,10 +271,3 @@ class _Watched(Local):
         else:
             del self._tasks[job]
             self.reports.finished(job, value)
-
-
-if __name__ == "__main__":
-    # What is pickled names weft.parallel.worker, and __main__ is going to be the parent's.
-    from weft.parallel.worker import main as work
-
-    work()
