@@ -181,13 +181,15 @@ class TestExcusesForReal:
                 keep = [[n] for n in range(3_000_000)]
                 await asyncio.sleep(0.01)
                 seen.clear()
-                while not seen:
+                for _ in range(50):  # a machine that is busy with other things may be more to blame than the collector
                     gc.collect()
                     await asyncio.sleep(0)
-                print(seen[0].kind.name)
+                    if any(stall.kind is watch.Kind.COLLECTION for stall in seen):
+                        break
+                print(seen[-1].kind.name, any(stall.kind is watch.Kind.BLOCKED for stall in seen))
             weft.run(main(), stall_threshold=0.04)
         """)
-        assert out.strip() == "COLLECTION"
+        assert out.strip() == "COLLECTION False"
 
     def test_sigstop(self) -> None:
         program = textwrap.dedent("""
@@ -240,7 +242,7 @@ class TestExcusesForReal:
                 print([stall.kind.name for stall in seen])
             weft.run(main())
         """)
-        assert "GIL" in out
+        assert "GIL" in out or "STARVED" in out  # the latter where the machine has more to do than it can
         assert "BLOCKED" not in out
 
     def test_pdb(self, tmp_path: Path) -> None:

@@ -201,6 +201,10 @@ static void weft_dog_notice(weft_watched *watched, int64_t now) {
     if (stall->started < watched->seen_before || stall->started > watched->seen_first) {
         stall->started = watched->seen_first; /* a long turn, or another clock */
     }
+    if (stall->delay >= 0) {
+        int64_t unseen = stall->measured - stall->started;
+        stall->delay -= stall->gil_wait < unseen ? stall->gil_wait : unseen;
+    }
     stall->gil_wait = -1;
     weft_ask_kernel(watched->tid, stall);
     watched->next_word = stall->started + weft_dog.first_word;
@@ -217,8 +221,10 @@ static void weft_dog_suspect(weft_watched *watched, int64_t now) {
     suspect->cpu = weft_thread_cpu(watched->pthread);
     suspect->measured = now;
     suspect->collected = weft_dog.gc_total;
-    suspect->delay = watched->delay;
-    watched->delay = weft_thread_delay(watched->tid);
+    suspect->delay = weft_thread_delay(watched->tid);
+    /* What it waited since the look before, part of which may be this callback's: weft_dog_notice() sees to it. */
+    suspect->gil_wait = watched->delay >= 0 && suspect->delay > watched->delay ? suspect->delay - watched->delay : 0;
+    watched->delay = suspect->delay;
 }
 
 /* Under the lock. `late`: by how much the watchdog itself came late, since the process did not run. */
