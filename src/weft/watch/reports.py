@@ -28,6 +28,7 @@ Facts = Mapping[str, Any]
 DEBUGGERS = {"bdb", "pdb", "pydevd", "_pydevd_bundle", "debugpy", "ipdb", "pudb", "rpdb", "wdb"}
 # Below these a stall is worth a line that says so, not a warning: nothing in the program can be mended.
 QUIET = {Kind.STOPPED, Kind.STARVED, Kind.DEBUGGER}
+WAITS_FOR_GIL = "the GIL"  # how the core marks a futex that is the GIL's
 LOCK_PATIENCE = 1.0  # seconds that a report of a stall which lasts waits for the log
 
 
@@ -131,14 +132,16 @@ def excuses_of(facts: Facts, total: int) -> dict[Kind, int]:
         Kind.STARVED: starved,
     }
     # It did not compute, and stood where those stand who ask for the GIL, which could not be had: a third has it.
-    if is_gil_scarce(facts, total) and facts["cpu"] < total / 3 and kernel_word(facts) in {"futex", "running"}:
+    if facts["channel"] == WAITS_FOR_GIL and facts["samples"]:
+        found[Kind.GIL] = total * (facts["samples"] - facts["running"]) // facts["samples"] - facts["collected"]
+    elif is_gil_scarce(facts, total) and facts["cpu"] < total / 3 and kernel_word(facts) in {"futex", "running"}:
         found[Kind.GIL] = facts["gil_wait"] - facts["collected"]  # the collector keeps it too
     return {kind: ns for kind, ns in found.items() if ns > 0}
 
 
 def is_gil_scarce(facts: Facts, total: int) -> bool:
-    """Whether someone had the GIL for a third of the stall: this thread, in C code, or another one."""
-    return bool(facts["gil_wait"] > total / 3)
+    """Whether someone had the GIL for a third of the stall (this thread, in C code, or another), or was seen with it."""
+    return bool(facts["gil_wait"] > total / 3 or facts["channel"] == WAITS_FOR_GIL)
 
 
 def starved_ns(facts: Facts) -> int:

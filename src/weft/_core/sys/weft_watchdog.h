@@ -10,9 +10,11 @@
 
 #include "weft_watch.h"
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <link.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -98,13 +100,32 @@ static int64_t weft_thread_cpu_here(void) { return weft_thread_cpu(pthread_self(
 
 static int weft_here_tid(void) { return (int)syscall(SYS_gettid); }
 
+/* CPython's state, in which the GIL's condition variable lies; its size stands in the symbol table. */
+extern char _PyRuntime[] __attribute__((weak));
+
+/* Whether a thread that sleeps on the futex at `address` waits for the GIL, and not for a lock of the program. */
+static int weft_is_gil(uint64_t address) {
+    static uint64_t size = 0;
+    uint64_t start = (uint64_t)(uintptr_t)_PyRuntime;
+    if (start == 0) return 0;
+    if (size == 0) {
+        Dl_info info;
+        ElfW(Sym) *symbol = NULL;
+        size = 1;
+        if (dladdr1(_PyRuntime, &info, (void **)&symbol, RTLD_DL_SYMENT) && symbol != NULL) size = symbol->st_size;
+    }
+    return address >= start && address - start < size;
+}
+
 static void weft_ask_kernel(int tid, weft_stall *stall) {
     weft_read_task(tid, "syscall", stall->call, sizeof stall->call);
     weft_read_task(tid, "wchan", stall->channel, sizeof stall->channel);
     stall->target[0] = 0;
     long number;
     unsigned long long first;
-    if (sscanf(stall->call, "%ld %llx", &number, &first) == 2 && first < INT_MAX) {
+    if (sscanf(stall->call, "%ld %llx", &number, &first) != 2) return;
+    if (number == SYS_futex && weft_is_gil(first)) strcpy(stall->channel, "the GIL");
+    if (first < INT_MAX) {
         char path[64];
         snprintf(path, sizeof path, "/proc/self/fd/%d", (int)first);
         ssize_t n = readlink(path, stall->target, sizeof stall->target - 1);
@@ -201,6 +222,10 @@ static void weft_dog_notice(weft_watched *watched, int64_t now) {
     if (stall->started < watched->seen_before || stall->started > watched->seen_first) {
         stall->started = watched->seen_first; /* a long turn, or another clock */
     }
+    if (stall->delay >= 0) {
+        int64_t unseen = stall->measured - stall->started;
+        stall->delay -= stall->gil_wait < unseen ? stall->gil_wait : unseen;
+    }
     stall->gil_wait = -1;
     weft_ask_kernel(watched->tid, stall);
     watched->next_word = stall->started + weft_dog.first_word;
@@ -217,8 +242,10 @@ static void weft_dog_suspect(weft_watched *watched, int64_t now) {
     suspect->cpu = weft_thread_cpu(watched->pthread);
     suspect->measured = now;
     suspect->collected = weft_dog.gc_total;
-    suspect->delay = watched->delay;
-    watched->delay = weft_thread_delay(watched->tid);
+    suspect->delay = weft_thread_delay(watched->tid);
+    /* What it waited since the look before, part of which may be this callback's: weft_dog_notice() sees to it. */
+    suspect->gil_wait = watched->delay >= 0 && suspect->delay > watched->delay ? suspect->delay - watched->delay : 0;
+    watched->delay = suspect->delay;
 }
 
 /* Under the lock. `late`: by how much the watchdog itself came late, since the process did not run. */
