@@ -96,6 +96,8 @@ class Shutdown:
         self._bell = threading.Lock()
         self._bell.acquire()
         self._is_over = False
+        self._is_watching = threading.Lock()
+        self._is_watching.acquire()
         self._thread: threading.Thread | None = None
         self._handlers: dict[signal.Signals, Any] = {}
         self._handler = self._on_signal  # one object, to be compared
@@ -141,10 +143,10 @@ class Shutdown:
             self._ring()
         else:
             self.signum = signum
+            self._begin()
             with suppress(RuntimeError):  # the loop is closed: the end is near
                 self.loop.call_soon_threadsafe(self._stop_accepting)
             self._cancel_main()
-            self._begin()
 
     def _ring(self) -> None:
         with suppress(RuntimeError):  # it rings already
@@ -169,6 +171,7 @@ class Shutdown:
             # A daemon, which can be started in a signal handler: it takes no lock of `threading`'s that is not its own.
             self._thread = threading.Thread(target=self._watch, name="weft-shutdown", daemon=True)
             self._thread.start()
+            self._is_watching.acquire()  # so that it does not compete for the GIL while tasks clean up
 
     def end(self) -> None:
         """Watch no more."""
@@ -182,6 +185,7 @@ class Shutdown:
     def _watch(self) -> None:
         """Body of the thread: speak now and then, give up at the deadline, and force what does not notice that."""
         speak_at, force_at, forced = self._began + EVERY, math.inf, 0
+        self._is_watching.release()
         while True:
             wake_at = min(speak_at, force_at, math.inf if self.expired else self._deadline)
             self._bell.acquire(timeout=min(max(0.0, wake_at - time.monotonic()), threading.TIMEOUT_MAX))
@@ -281,6 +285,9 @@ class Shutdown:
                 closing = loop.create_task(self._close_all(), name=WIND_DOWN)
                 while not closing.done():
                     self._run_on(closing)
+            else:  # nothing to wait for; but a few turns, as with asyncio, in which transports that were closed can end
+                loop.run_until_complete(loop.shutdown_asyncgens())
+                loop.run_until_complete(loop.shutdown_default_executor())
         finally:
             self.end()
             for task in asyncio.all_tasks(loop):  # an exception has left the loop: nothing of theirs runs any more
