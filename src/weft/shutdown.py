@@ -317,14 +317,19 @@ class Shutdown:
         loop.call_exception_handler = self._report  # type: ignore[method-assign]
         loop._task_observer = None  # what is cancelled now has done what it should when it ends, however it does
         tasks = [task for task in _leftovers().all_tasks(loop) if task is not asyncio.current_task()]
+        # Who cleans up after a cancellation by somebody else is not interrupted in that at once, as asyncio does.
+        cleaning = [task for task in tasks if troubles.handles_cancel(task.get_coro())]
         for task in tasks:
-            task.cancel()
+            if task not in cleaning:
+                task.cancel()
+        again = loop.call_later(0 if expiry.done() else GRACE, _cancel_all, cleaning)
         pending: set[asyncio.Future[Any]] = set(tasks)
         if pending and expiry.done():  # the main task has used the time up: these hear of it only now
             _, pending = await asyncio.wait(pending, timeout=self._seconds_left())
         while pending and not expiry.done():
             _, pending = await asyncio.wait({*pending, expiry}, return_when=asyncio.FIRST_COMPLETED)
             pending.discard(expiry)
+        again.cancel()
         for task in tasks:
             if task.done() and not task.cancelled() and task.exception() is not None:
                 loop.call_exception_handler(
@@ -442,6 +447,11 @@ def _after_fork_in_child() -> None:
 
 
 os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork_in_child)
+
+
+def _cancel_all(tasks: list[asyncio.Task[Any]]) -> None:
+    for task in tasks:
+        task.cancel()
 
 
 def _leftovers() -> Any:

@@ -21,7 +21,7 @@ from typing import Any
 
 from weft.loop import places
 
-__all__ = ["found", "note_coroutines", "observe"]
+__all__ = ["found", "handles_cancel", "note_coroutines", "observe"]
 
 ENDING = "_GatheringFuture"
 """The class of what ``asyncio.run`` waits for when it ends: the tasks that it has cancelled."""
@@ -70,7 +70,7 @@ def _survived(task: Any, error: BaseException) -> None:
     if traceback.tb_frame.f_code.co_filename.startswith(_ASYNCIO):
         # A TaskGroup. Up to 3.12 one that fails while it waits at its end leaves a request to cancel standing.
         _stale[task] = task.cancelling()
-    elif _handles_cancel(task.get_coro()):
+    elif handles_cancel(task.get_coro()):
         if task not in _cleaning:
             _cleaning[task] = list(places.passed(traceback))
     else:
@@ -80,7 +80,7 @@ def _survived(task: Any, error: BaseException) -> None:
 _SUSPENDED = (CoroutineType, GeneratorType, AsyncGeneratorType)
 
 
-def _handles_cancel(coroutine: Any) -> bool:
+def handles_cancel(coroutine: Any) -> bool:
     """Whether a suspended coroutine, or one that it waits for, is in the handler of a CancelledError, or holds one.
 
     What a coroutine handles while it is suspended is among what it refers to. Generators of C code (an ``asend()``) are
