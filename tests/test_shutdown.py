@@ -435,6 +435,42 @@ class TestWindingDown:
         weft.run(main())
         assert log == ["clean"]
 
+    def test_who_cleans_up_already_is_not_interrupted(self) -> None:
+        log: list[str] = []
+
+        async def work() -> None:
+            try:
+                await asyncio.sleep(60)
+            finally:
+                await asyncio.sleep(0.01)
+                log.append("clean")
+
+        async def main() -> None:
+            task = asyncio.create_task(work())
+            await asyncio.sleep(0)
+            task.cancel()
+            await asyncio.sleep(0)
+
+        weft.run(main())
+        assert log == ["clean"]
+
+    @pytest.mark.realtime
+    def test_but_not_for_ever(self) -> None:
+        async def work() -> None:
+            try:
+                await asyncio.sleep(60)
+            finally:
+                await asyncio.sleep(60)
+
+        async def main() -> asyncio.Task[None]:
+            task = asyncio.create_task(work())
+            await asyncio.sleep(0)
+            task.cancel()
+            await asyncio.sleep(0)
+            return task
+
+        assert weft.run(main(), shutdown_timeout=None).cancelled()
+
     def test_an_exit_in_a_task_that_is_left(self) -> None:
         async def work() -> None:
             try:

@@ -96,6 +96,8 @@ class Shutdown:
         self._bell = threading.Lock()
         self._bell.acquire()
         self._is_over = False
+        self._is_watching = threading.Lock()
+        self._is_watching.acquire()
         self._thread: threading.Thread | None = None
         self._handlers: dict[signal.Signals, Any] = {}
         self._handler = self._on_signal  # one object, to be compared
@@ -141,10 +143,10 @@ class Shutdown:
             self._ring()
         else:
             self.signum = signum
+            self._begin()
             with suppress(RuntimeError):  # the loop is closed: the end is near
                 self.loop.call_soon_threadsafe(self._stop_accepting)
             self._cancel_main()
-            self._begin()
 
     def _ring(self) -> None:
         with suppress(RuntimeError):  # it rings already
@@ -169,6 +171,7 @@ class Shutdown:
             # A daemon, which can be started in a signal handler: it takes no lock of `threading`'s that is not its own.
             self._thread = threading.Thread(target=self._watch, name="weft-shutdown", daemon=True)
             self._thread.start()
+            self._is_watching.acquire()  # so that it does not compete for the GIL while tasks clean up
 
     def end(self) -> None:
         """Watch no more."""
@@ -182,6 +185,7 @@ class Shutdown:
     def _watch(self) -> None:
         """Body of the thread: speak now and then, give up at the deadline, and force what does not notice that."""
         speak_at, force_at, forced = self._began + EVERY, math.inf, 0
+        self._is_watching.release()
         while True:
             wake_at = min(speak_at, force_at, math.inf if self.expired else self._deadline)
             self._bell.acquire(timeout=min(max(0.0, wake_at - time.monotonic()), threading.TIMEOUT_MAX))
@@ -281,6 +285,9 @@ class Shutdown:
                 closing = loop.create_task(self._close_all(), name=WIND_DOWN)
                 while not closing.done():
                     self._run_on(closing)
+            else:  # nothing to wait for; but a few turns, as with asyncio, in which transports that were closed can end
+                loop.run_until_complete(loop.shutdown_asyncgens())
+                loop.run_until_complete(loop.shutdown_default_executor())
         finally:
             self.end()
             for task in asyncio.all_tasks(loop):  # an exception has left the loop: nothing of theirs runs any more
@@ -310,14 +317,19 @@ class Shutdown:
         loop.call_exception_handler = self._report  # type: ignore[method-assign]
         loop._task_observer = None  # what is cancelled now has done what it should when it ends, however it does
         tasks = [task for task in _leftovers().all_tasks(loop) if task is not asyncio.current_task()]
+        # Who cleans up after a cancellation by somebody else is not interrupted in that at once, as asyncio does.
+        cleaning = [task for task in tasks if troubles.handles_cancel(task.get_coro())]
         for task in tasks:
-            task.cancel()
+            if task not in cleaning:
+                task.cancel()
+        again = loop.call_later(0 if expiry.done() else GRACE, _cancel_all, cleaning)
         pending: set[asyncio.Future[Any]] = set(tasks)
         if pending and expiry.done():  # the main task has used the time up: these hear of it only now
             _, pending = await asyncio.wait(pending, timeout=self._seconds_left())
         while pending and not expiry.done():
             _, pending = await asyncio.wait({*pending, expiry}, return_when=asyncio.FIRST_COMPLETED)
             pending.discard(expiry)
+        again.cancel()
         for task in tasks:
             if task.done() and not task.cancelled() and task.exception() is not None:
                 loop.call_exception_handler(
@@ -435,6 +447,11 @@ def _after_fork_in_child() -> None:
 
 
 os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork_in_child)
+
+
+def _cancel_all(tasks: list[asyncio.Task[Any]]) -> None:
+    for task in tasks:
+        task.cancel()
 
 
 def _leftovers() -> Any:

@@ -126,15 +126,16 @@ def of_thread(ident: int | None) -> Place:
 
 def of_traceback(traceback: TracebackType | None) -> Place:
     """The program's own line in which an exception was raised."""
-    return innermost(_passed(traceback))
+    return innermost(passed(traceback))
 
 
 def of_catcher(traceback: TracebackType | None) -> Place:
     """The line in the function of the program's own that an exception has come out to."""
-    return innermost(reversed(list(_passed(traceback))))
+    return innermost(reversed(list(passed(traceback))))
 
 
-def _passed(traceback: TracebackType | None) -> Iterator[tuple[CodeType, int | None]]:
+def passed(traceback: TracebackType | None) -> Iterator[tuple[CodeType, int | None]]:
+    """The code and lines that an exception has come through, the outermost first."""
     while traceback is not None:
         yield traceback.tb_frame.f_code, traceback.tb_lineno
         traceback = traceback.tb_next

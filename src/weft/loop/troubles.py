@@ -8,15 +8,28 @@ changes what the program does, and ``weft.watch.lost`` is imported, by name as i
 from __future__ import annotations
 
 import asyncio
+import gc
 import importlib
+import os
 import sys
 import warnings
+import weakref
+from asyncio.exceptions import CancelledError
+from collections import deque
+from types import AsyncGeneratorType, CodeType, CoroutineType, GeneratorType
 from typing import Any
 
-__all__ = ["found", "note_coroutines", "observe"]
+from weft.loop import places
+
+__all__ = ["found", "handles_cancel", "note_coroutines", "observe"]
 
 ENDING = "_GatheringFuture"
 """The class of what ``asyncio.run`` waits for when it ends: the tasks that it has cancelled."""
+
+_ASYNCIO = os.path.join(os.path.dirname(asyncio.__file__), "")
+
+MAX_STEPS = 500
+"""How many coroutines and generators are looked into, one awaiting the other."""
 
 detailed = False
 """Whether new loops note where each task is spawned, which costs a microsecond per task; see ``weft.watch.lost``."""
@@ -38,9 +51,52 @@ def observe(loop: Any, event: str, task: Any, what: Any) -> None:
             if _is_of(callback, "shield."):
                 found("shield_cancelled", loop, callback)
     elif event == "survived" and task is not loop._ending:  # of that one weft.shutdown tells
-        found("cancellation_survived", task, what)
+        _survived(task, what)
     elif event == "ended" and type(loop._awaited).__name__ != ENDING:
-        found("ended_after_cancel", task)
+        if task in _cleaning or "weft.watch.lost" in sys.modules:
+            found("ended_after_cancel", task, _cleaning.pop(task, None))
+
+
+# Weak: what is noted of a task must not be what keeps it.
+_stale: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
+_cleaning: weakref.WeakKeyDictionary[Any, list[tuple[CodeType, int | None]]] = weakref.WeakKeyDictionary()
+
+
+def _survived(task: Any, error: BaseException) -> None:
+    """A task went on after ``error``, the CancelledError of a request that stands: to clean up, or for good."""
+    traceback = error.__traceback__
+    if traceback is None or task.cancelling() <= _stale.get(task, 0):
+        return
+    if traceback.tb_frame.f_code.co_filename.startswith(_ASYNCIO):
+        # A TaskGroup. Up to 3.12 one that fails while it waits at its end leaves a request to cancel standing.
+        _stale[task] = task.cancelling()
+    elif handles_cancel(task.get_coro()):
+        if task not in _cleaning:
+            _cleaning[task] = list(places.passed(traceback))
+    else:
+        found("cancellation_survived", task, error)
+
+
+_SUSPENDED = (CoroutineType, GeneratorType, AsyncGeneratorType)
+
+
+def handles_cancel(coroutine: Any) -> bool:
+    """Whether a suspended coroutine, or one that it waits for, is in the handler of a CancelledError, or holds one.
+
+    What a coroutine handles while it is suspended is among what it refers to. Generators of C code (an ``asend()``) are
+    looked into as well.
+    """
+    seen: set[int] = set()
+    todo = deque([coroutine])
+    while todo and len(seen) < MAX_STEPS:
+        for target in gc.get_referents(todo.popleft()):
+            if isinstance(target, CancelledError):
+                return True
+            is_step = isinstance(target, _SUSPENDED) or type(target).__name__.startswith(("async_gen", "coroutine_"))
+            if is_step and id(target) not in seen:
+                seen.add(id(target))
+                todo.append(target)
+    return False
 
 
 def note_coroutines() -> None:

@@ -1,4 +1,4 @@
-"""What refers to what: whether a task is garbage, and what a suspended coroutine has in hand.
+"""What refers to what: whether a task is garbage, and what a generator would clean up.
 
 Reads the heap through ``gc`` and changes nothing. The one invariant: where the answer is not certain, it is
 the one that keeps a report from being made. ``weft.watch.lost`` asks, about what has failed or was cancelled.
@@ -11,12 +11,10 @@ import contextvars
 import dis
 import gc
 import sys
-from asyncio.exceptions import CancelledError
-from collections import deque
-from types import AsyncGeneratorType, CodeType, CoroutineType, FunctionType, GeneratorType, ModuleType
+from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
-__all__ = ["cells_of", "cleans_up", "handles_cancel", "is_garbage", "references"]
+__all__ = ["cells_of", "cleans_up", "is_garbage", "references"]
 
 MAX_OBJECTS = 500
 """How much is looked at for one task: half a millisecond's worth."""
@@ -77,28 +75,6 @@ def _reach(root: Any) -> tuple[list[Any], dict[int, list[int]]]:
         number += 1
     del target
     return objects, edges
-
-
-_SUSPENDED = (CoroutineType, GeneratorType, AsyncGeneratorType)
-
-
-def handles_cancel(coroutine: Any) -> bool:
-    """Whether a suspended coroutine, or one that it waits for, is in the handler of a CancelledError, or holds one.
-
-    What a coroutine handles while it is suspended is among what it refers to. Generators of C code (an ``asend()``) are
-    looked into as well.
-    """
-    seen: set[int] = set()
-    todo = deque([coroutine])
-    while todo and len(seen) < MAX_OBJECTS:
-        for target in gc.get_referents(todo.popleft()):
-            if isinstance(target, CancelledError):
-                return True
-            is_step = isinstance(target, _SUSPENDED) or type(target).__name__.startswith(("async_gen", "coroutine_"))
-            if is_step and id(target) not in seen:
-                seen.add(id(target))
-                todo.append(target)
-    return False
 
 
 def cleans_up(generator: Any) -> bool:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import sys
 import time
 import weakref
@@ -42,8 +41,6 @@ CURES = {
 
 CHECKS_PER_SECOND = 50
 """How many failed tasks have their references followed; each takes up to a millisecond."""
-
-_ASYNCIO = os.path.join(os.path.dirname(asyncio.__file__), "")
 
 SHOWN = 10
 """How many tasks a message names."""
@@ -83,7 +80,6 @@ _watchers: list[Callable[[Finding], object]] = []
 # Weak: what is noted of a task must not be what keeps it.
 _unread: weakref.WeakSet[asyncio.Task[Any]] = weakref.WeakSet()
 _survivors: weakref.WeakKeyDictionary[asyncio.Task[Any], tuple[Place, bool]] = weakref.WeakKeyDictionary()
-_stale: weakref.WeakKeyDictionary[asyncio.Task[Any], int] = weakref.WeakKeyDictionary()
 _spawned: weakref.WeakKeyDictionary[asyncio.Task[Any], tuple[CodeType, int]] = weakref.WeakKeyDictionary()
 
 
@@ -218,17 +214,11 @@ def record_unread() -> None:
 
 
 def cancellation_survived(task: Any, error: BaseException) -> None:
-    """A task went on after ``error``, the CancelledError of a request that stands: to clean up, or for good."""
-    if error.__traceback__ is None or task.cancelling() <= _stale.get(task, 0):
-        return
-    if error.__traceback__.tb_frame.f_code.co_filename.startswith(_ASYNCIO):
-        # A TaskGroup. Up to 3.12 one that fails while it waits at its end leaves a request to cancel standing.
-        _stale[task] = task.cancelling()
-        return
+    """A task went on, or ends, after ``error``, the CancelledError of a request that stands, and does not handle it."""
     coroutine = task.get_coro()
     place = places.of_catcher(error.__traceback__)
     _, reported = _survivors.get(task, (place, False))
-    goes_on = not reported and getattr(coroutine, "cr_frame", None) is not None and not graph.handles_cancel(coroutine)
+    goes_on = not reported and getattr(coroutine, "cr_frame", None) is not None
     if goes_on:
         now = places.of_coroutine(coroutine)
         message = f"{named(task)} was cancelled at {place} and goes on at {now}"
@@ -236,9 +226,14 @@ def cancellation_survived(task: Any, error: BaseException) -> None:
     _survivors[task] = place, reported or goes_on
 
 
-def ended_after_cancel(task: Any) -> None:
-    """A task ends well although it was cancelled; only those that have seen the CancelledError have swallowed it."""
+def ended_after_cancel(task: Any, cleaned: list[tuple[CodeType, int | None]] | None) -> None:
+    """A task ends well although it was cancelled; only those that have seen the CancelledError have swallowed it.
+
+    It has ``cleaned`` up after that, where those are the lines that it had come out to, or has gone on.
+    """
     place, reported = _survivors.pop(task, (None, False))
+    if place is None and cleaned:
+        place = places.innermost(reversed(cleaned))
     if place is not None and not reported:
         message = f"{named(task)} was cancelled at {place} and ended as if it had not been"
         record("swallowed cancellation", place, message, spawned_at(task))
