@@ -50,9 +50,11 @@ async def compute_as_coroutine(scale: float) -> Who:
 
 async def in_pool(pool: Executor, job: Callable[[float], Who], jobs: int, scale: float) -> list[Who]:
     """Runs the jobs in a pool, and closes it."""
-    with pool:
-        loop = asyncio.get_running_loop()
+    loop = asyncio.get_running_loop()
+    try:
         return await asyncio.gather(*(loop.run_in_executor(pool, job, scale) for _ in range(jobs)))
+    finally:
+        await asyncio.to_thread(pool.shutdown)  # it waits for the workers, which is not for a coroutine to do
 
 
 def row(kind: str, way: str, started: float, ids: list[Who]) -> None:

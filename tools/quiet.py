@@ -1,7 +1,7 @@
 """A busy program that never blocks, for as long as it is told to: the stall watch must not blame a single line.
 
-Streams that echo, tasks, timers, threads of an executor, children, and a collector with much to look at, all at once in
-one loop. ``python tools/quiet.py --minutes 10``; the exit code is 1 when a line was blamed. Called by people, and by
+Streams that echo, tasks, timers, threads of an executor, and a collector with much to look at, all at once in one loop.
+(No children: to start a process does block, until it has been started.) ``python tools/quiet.py --minutes 10``; the exit code is 1 when a line was blamed. Called by people, and by
 ``tests/watch/test_quiet.py`` for a few seconds.
 """
 
@@ -62,13 +62,6 @@ async def in_threads() -> None:
     await asyncio.gather(*(asyncio.to_thread(hashlib.sha256, bytes(2_000_000)) for _ in range(4)))
 
 
-async def a_child() -> None:
-    """A process that ends by itself."""
-    process = await asyncio.create_subprocess_exec("true")
-    await process.wait()
-    await asyncio.sleep(0.2)
-
-
 async def idle() -> None:
     """Nothing, for longer than the watchdog stays awake."""
     await asyncio.sleep(0.5)
@@ -88,7 +81,7 @@ async def main(seconds: float) -> dict[str, int]:
     server = await asyncio.start_server(echo, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     works: dict[str, Callable[[], Awaitable[None]]] = {f"client {n}": lambda: converse(port) for n in range(CLIENTS)}
-    works |= {"tasks": many_tasks, "steps": short_steps, "threads": in_threads, "children": a_child}
+    works |= {"tasks": many_tasks, "steps": short_steps, "threads": in_threads}
     while time.monotonic() < end:
         until = min(end, time.monotonic() + 10)
         await asyncio.gather(*(again_and_again(work, until, done, name) for name, work in works.items()))

@@ -25,6 +25,7 @@ class Probe:
     """Remembers the frames below each way to call it."""
 
     frames: list[Any]
+    entered: list[Any]
 
     def __call__(self, *_: object) -> None:
         self.look(sys._getframe(1))
@@ -36,7 +37,8 @@ class Probe:
         self.look(sys._getframe(1))
 
     def __exit__(self, *_: object) -> None:
-        pass
+        self.entered = self.frames
+        self.look(sys._getframe(1))
 
     def __iter__(self) -> Probe:
         return self
@@ -61,7 +63,8 @@ class TestCalls:
         assert blame(probe.frames).call == "probe.method"
         with probe:
             pass
-        assert blame(probe.frames).call == "probe.__enter__"
+        assert blame(probe.entered).call == "probe.__enter__"
+        assert blame(probe.frames).call == "probe.__exit__"
         for _ in probe:
             pass
         assert blame(probe.frames).call == "next(probe)"

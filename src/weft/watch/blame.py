@@ -129,7 +129,10 @@ def call_at(frame: Frame) -> str | None:
     is_call = "CALL" in operation
     if isinstance(node, ast.Call) and is_call:
         return cut(ast.unparse(node.func))
-    if operation in {"BEFORE_WITH", "LOAD_SPECIAL"} or (is_call and isinstance(node, ast.Name | ast.Attribute)):
+    if is_call and isinstance(node, ast.Name | ast.Attribute):
+        # The calls of a ``with``: the first has no argument, the last has those of an exception.
+        return cut(ast.unparse(node)) + (".__exit__" if frame.code.co_code[frame.lasti + 1] else ".__enter__")
+    if operation in {"BEFORE_WITH", "LOAD_SPECIAL"}:
         return cut(ast.unparse(node)) + ".__enter__"
     if operation == "FOR_ITER":
         return f"next({cut(ast.unparse(node))})"

@@ -25,6 +25,7 @@ PARSE = f"use {THREAD}, or a process pool where it keeps the GIL; parse in small
 REGEX = "the pattern backtracks: make it simpler; a process pool keeps the loop free, a thread does not"
 NATIVE = f"use {THREAD}: it gives the GIL up"
 COMPUTE = 'use a process pool by "await loop.run_in_executor()", or give way at times by "await asyncio.sleep(0)"'
+START = "starting a process takes that long here: start fewer at a time"
 SIGNAL = "use loop.add_signal_handler()"
 READY = "use loop.add_reader() or loop.add_writer()"
 TLS = f"make the context once, before the loop runs, or use {THREAD}"
@@ -34,6 +35,7 @@ INPUT = f'use "await {THREAD[:-1]}input)"'
 
 #: A pattern for the start of a call's full name, and the advice.
 BY_NAME: tuple[tuple[str, str], ...] = (
+    (r"asyncio\.(subprocess\.)?create_subprocess", START),
     (r"time\.sleep\b", SLEEP),
     (
         r"(requests|urllib3|urllib\.request|http\.client|httplib2)\b|httpx\.(_client\.Client|_api|get|post|request)",
