@@ -2,7 +2,7 @@
 
 Imports weft once and forks the programs off, so that a hundred of them start in seconds; each then runs, and ends, as a
 Python process does: exit handlers, threads, finalisation. The invariant: whatever is wrong with one is printed, with
-the seed that gives it again. Run by ``tests/test_shutdown.py`` as ``killing.py FOLDER SEED TIMES``.
+the seed that gives it again. Run by ``tests/test_shutdown_kills.py`` as ``killing.py FOLDER SEED TIMES``.
 """
 
 from __future__ import annotations
