@@ -61,6 +61,8 @@ async def talks(port: int) -> None:
                 await reader.readexactly(1000)
         finally:
             writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()  # which reads how it ended: else asyncio may complain that nobody has
 
 
 async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -72,6 +74,8 @@ async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
                 await writer.drain()
         finally:
             writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()  # which reads how it ended: else asyncio may complain that nobody has
 
 
 async def starts(folder: Path) -> None:
