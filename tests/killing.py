@@ -2,7 +2,7 @@
 
 Imports weft once and forks the programs off, so that a hundred of them start in seconds; each then runs, and ends, as a
 Python process does: exit handlers, threads, finalisation. The invariant: whatever is wrong with one is printed, with
-the seed that gives it again. Run by ``tests/test_shutdown.py`` as ``killing.py FOLDER SEED TIMES``.
+the seed that gives it again. Run by ``tests/test_shutdown_kills.py`` as ``killing.py FOLDER SEED TIMES``.
 """
 
 from __future__ import annotations
@@ -61,6 +61,8 @@ async def talks(port: int) -> None:
                 await reader.readexactly(1000)
         finally:
             writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()  # which reads how it ended: else asyncio may complain that nobody has
 
 
 async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -72,6 +74,8 @@ async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
                 await writer.drain()
         finally:
             writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()  # which reads how it ended: else asyncio may complain that nobody has
 
 
 async def starts(folder: Path) -> None:

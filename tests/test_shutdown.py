@@ -22,7 +22,6 @@ pytestmark = pytest.mark.weft_only
 
 ROOT = Path(__file__).parent.parent
 LIMIT = 60.0  # seconds; a program that has not ended by then is one that does not end
-KILLS = int(os.environ.get("WEFT_KILLS", "100"))
 
 HEAD = """
 import asyncio, os, signal, socket, sys, threading, time
@@ -499,12 +498,3 @@ class TestWindingDown:
             with pytest.raises(KeyboardInterrupt):
                 runner.run(interrupted())
             assert runner.run(answer()) == 42
-
-
-@pytest.mark.time_limit(60 + KILLS)
-def test_at_random_moments(tmp_path: Path) -> None:
-    """``WEFT_KILLS=2000`` kills more of them."""
-    command = [sys.executable, str(ROOT / "tests" / "killing.py"), str(tmp_path), "1", str(KILLS)]
-    env = {**os.environ, "PYTHONPATH": f"{ROOT}:{SOURCES}"}
-    done = subprocess.run(command, capture_output=True, text=True, env=env, check=False, timeout=50 + KILLS)
-    assert (done.stdout, done.stderr) == ("ok\n", "")
