@@ -5,7 +5,7 @@ A new group of benchmarks is a new file here and its name in ``GROUPS``; nothing
 
 from importlib import import_module
 
-GROUPS = ("scheduler", "memory", "startup", "tcp", "http")
+GROUPS = ("scheduler", "memory", "startup", "tcp", "tls", "http")
 
 for _name in GROUPS:
     import_module(f"bench.cases.{_name}")

@@ -10,6 +10,7 @@ import asyncio
 import json
 import socket
 import subprocess
+from collections.abc import Sequence
 from typing import Any, cast
 
 from bench import machine
@@ -150,8 +151,10 @@ SERVERS = {
 SIZES = {64: "64 B", 1024: "1 KiB", 16384: "16 KiB"}
 
 
-def echo(command: list[str], size: int, connections: int, seconds: float) -> Sample:
-    """Start the server, load it, and return what the generator counted."""
+def echo(
+    command: list[str], size: int, connections: int, seconds: float, *, tls: bool = False, extra: Sequence[str] = ()
+) -> Sample:
+    """Start the server, load it, and return what the generator counted; *extra* are options for that."""
     server_core, load_core = machine.cores()
     with serving(command, core=server_core) as server:
         options = {
@@ -164,7 +167,7 @@ def echo(command: list[str], size: int, connections: int, seconds: float) -> Sam
             "--core": load_core,
         }
         words = [str(word) for pair in options.items() for word in pair]
-        done = subprocess.run([program("echo_load"), *words], capture_output=True, text=True, check=False)
+        done = subprocess.run([program("echo_load", tls=tls), *words, *extra], capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise RuntimeError(done.stderr.strip())
     counted: Sample = json.loads(done.stdout)

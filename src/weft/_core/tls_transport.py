@@ -137,7 +137,6 @@ class TlsTransport(TlsFlow):
                 self.exchange()
             except Exception as error:
                 self.fatal(error, "Fatal error on SSL protocol")
-        # After the end of what comes the rest is handed down whatever room is below: nobody will ask again.
         if self.state == FLUSHING and self.queue.size == 0 and not (self.is_eof and self.is_paused):
             self.state = SHUTDOWN
             self.steer_below()
@@ -339,7 +338,7 @@ class TlsTransport(TlsFlow):
         self.wake(error or ConnectionAbortedError(f"{self.below!r} was closed during the TLS handshake"))
         self.state = UNWRAPPED
         self.phase = LOST
-        self.below = self.channel = self.stream = None
+        self.below = self.channel = self.stream = self.layer = None
         self.writes_after_loss += 1
         if self.is_made and not self.loop.closed:
             self.loop.call_soon(self._finish, error)
