@@ -167,7 +167,9 @@ def echo(
             "--core": load_core,
         }
         words = [str(word) for pair in options.items() for word in pair]
-        done = subprocess.run([program("echo_load", tls=tls), *words, *extra], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [program("echo_load", tls=tls), *words, *extra], capture_output=True, text=True, check=False
+        )
     if done.returncode != 0:
         raise RuntimeError(done.stderr.strip())
     counted: Sample = json.loads(done.stdout)

@@ -13,7 +13,6 @@ import shutil
 import ssl
 import subprocess
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 from bench.cases import tcp
@@ -171,6 +170,6 @@ register(
         _measure_idle,
         0.4,
         False,
-        beat_uvloop(0.5),
+        beat_uvloop(1.5),
     )
 )

@@ -39,7 +39,7 @@ def program(name: str, *, tls: bool = False) -> Path:
         raise RuntimeError(f"{source.name} needs a C compiler (cc, gcc or clang): install gcc")
     target.parent.mkdir(parents=True, exist_ok=True)
     fresh = target.with_suffix(f".{os.getpid()}")
-    command = [compiler, *flags, "-o", fresh, source, *libraries]
+    command: list[str | Path] = [compiler, *flags, "-o", fresh, source, *libraries]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise RuntimeError(f"{source.name} does not compile:\n{done.stderr}")

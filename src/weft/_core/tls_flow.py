@@ -131,7 +131,9 @@ class TlsFlow(FlowChannel):
         PyObject_GetBuffer(buffer, cython.address(view), PyBUF_SIMPLE | PyBUF_WRITABLE)
         try:
             # SAFETY: the view holds the memory until it is released.
-            status: cython.Py_ssize_t = self.fill(cython.cast(cython.p_char, view.buf), view.len, cython.address(filled))
+            status: cython.Py_ssize_t = self.fill(
+                cython.cast(cython.p_char, view.buf), view.len, cython.address(filled)
+            )
         finally:
             # Before buffer_updated() runs: nobody may resize a bytearray that has views.
             PyBuffer_Release(cython.address(view))

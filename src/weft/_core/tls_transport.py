@@ -357,7 +357,6 @@ class TlsTransport(TlsFlow):
         return 0
 
 
-
 @cython.cfunc
 def positive(name: str, seconds: object, default: object) -> object:
     if seconds is None:

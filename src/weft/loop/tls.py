@@ -62,7 +62,14 @@ class Tls(Host):
         if sslcontext is None:
             sslcontext = _default_context(server_side, server_hostname)
         layer, transport = _layer(
-            self, protocol, sslcontext, waiter, server_side, server_hostname, ssl_handshake_timeout, ssl_shutdown_timeout
+            self,
+            protocol,
+            sslcontext,
+            waiter,
+            server_side,
+            server_hostname,
+            ssl_handshake_timeout,
+            ssl_shutdown_timeout,
         )
         try:
             StreamTransport(self, rawsock, layer, None, extra, server)
