@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.loop.kit import Peers, Recorder, Run, finish
+from tests.loop.kit import Peers, Recorder, Run, client_context, finish, server_context
 from tests.loop.tlskit import connected, new_loop, peer_of_a_server, tls_server
 
 __all__ = ["new_loop"]
@@ -158,6 +158,93 @@ class TestWhole:
                 peer.transport.write(b"two")
                 assert await other.receive(3) == b"two"
                 transport.set_protocol(protocol)
+
+        run(main())
+
+
+class InMemory(asyncio.Transport):
+    """One end of a transport that is not the loop's: what is written arrives in the next turn, or at once."""
+
+    _start_tls_compatible = True
+
+    def __init__(self, at_once: bool) -> None:
+        super().__init__()
+        self.loop = asyncio.get_running_loop()
+        self.deliver: Any = (lambda function, *args: function(*args)) if at_once else self.loop.call_soon
+        self.other: InMemory
+        self.protocol: Any = None
+        self.closed = self.paused = False
+        self.held = b""
+
+    def write(self, data: Any) -> None:
+        self.deliver(self.other.arrive, bytes(data))
+
+    def arrive(self, data: bytes) -> None:
+        self.held += data
+        if self.paused or self.closed or not self.held:
+            return
+        data, self.held = self.held, b""
+        if isinstance(self.protocol, asyncio.BufferedProtocol):
+            while data:
+                view = memoryview(self.protocol.get_buffer(len(data)))
+                part = data[: len(view)]
+                view[: len(part)] = part
+                data = data[len(part) :]
+                self.protocol.buffer_updated(len(part))
+        else:
+            self.protocol.data_received(data)
+
+    def pause_reading(self) -> None:
+        self.paused = True
+
+    def resume_reading(self) -> None:
+        self.paused = False
+        self.loop.call_soon(self.arrive, b"")
+
+    def set_protocol(self, protocol: Any) -> None:
+        self.protocol = protocol
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+    def close(self) -> None:
+        if not self.closed:
+            self.closed = True
+            self.loop.call_soon(self.protocol.connection_lost, None)
+            self.loop.call_soon(self.other.close)
+
+    def _force_close(self, error: Exception | None) -> None:
+        self.close()
+
+    abort = close
+
+
+class TestOverAnotherTransport:
+    @pytest.mark.parametrize("at_once", [False, pytest.param(True, marks=pytest.mark.weft_only)])
+    def test_one_that_is_not_the_loops(self, run: Run, at_once: bool) -> None:
+        async def main() -> None:
+            loop = asyncio.get_running_loop()
+            ends = InMemory(at_once), InMemory(at_once)
+            ends[0].other, ends[1].other = ends[1], ends[0]
+            ours, theirs = Recorder(), Recorder()
+            client, server = await asyncio.gather(
+                loop.start_tls(ends[0], ours, client_context(), server_hostname="localhost"),
+                loop.start_tls(ends[1], theirs, server_context(), server_side=True),
+            )
+            client.write(BLOB[:300_000])
+            assert await theirs.receive(300_000) == BLOB[:300_000]
+            theirs_paused: Any = server
+            theirs_paused.pause_reading()
+            client.write(b"later")
+            for _ in range(5):
+                await asyncio.sleep(0)
+            assert len(theirs.data) == 300_000
+            theirs_paused.resume_reading()
+            assert (await theirs.receive(300_005)).endswith(b"later")
+            server.write(b"back")
+            assert await ours.receive(4) == b"back"
+            client.close()
+            await asyncio.gather(ours.lost, theirs.lost)
 
         run(main())
 

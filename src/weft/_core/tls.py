@@ -7,6 +7,7 @@ Made by ``loop.tls``, one per connection.
 
 from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cython.cimports.weft._core.buffers import freeze
+from cython.cimports.weft._core.tls_transport import TlsTransport
 
 
 class TlsReceiver:
@@ -21,7 +22,8 @@ class TlsReceiver:
         self.transport.layer = self
 
     def feed(self, source, data, size):
-        return self.transport.on_ciphertext(data, size)
+        transport: TlsTransport = self.transport  # held here: what is delivered may be the end of us
+        return transport.on_ciphertext(data, size)
 
     def data_received(self, data):
         """Ciphertext, from a transport that is not weft's; or what a reader had received before ``start_tls``."""

@@ -7,7 +7,7 @@ cdef enum:
     PLAIN_SIZE = 65536
 
 cdef class Engine:
-    cdef readonly object ssl_object
+    cdef object ssl_object
 
     cdef int put(self, const char* data, Py_ssize_t size) except -1
     cdef int settle(self) except -1

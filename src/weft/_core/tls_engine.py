@@ -161,6 +161,8 @@ class DirectEngine(Engine):
             weft_tls_detach(self.bio)
 
     def put(self, data, size):
+        if self.pipe.window_size > 0:
+            self.settle()  # a transport that delivers within its write()
         # SAFETY: borrowed until settle(), which the caller calls before the memory goes.
         self.pipe.window = data
         self.pipe.window_size = size
@@ -242,11 +244,11 @@ def _load():
     if _ssl is None or not ssl.OPENSSL_VERSION.startswith("OpenSSL "):
         return f"the ssl module is built on {ssl.OPENSSL_VERSION}"
     path = getattr(_ssl, "__file__", None)  # None where it is linked into the interpreter
-    encoded: bytes = os.fsencode(path) if path else b""
-    failure: cython.p_const_char = weft_tls_load(
-        cython.cast(cython.p_const_char, PyBytes_AS_STRING(encoded)) if path else cython.NULL,
-        ssl.OPENSSL_VERSION_NUMBER,
-    )
+    encoded: bytes = os.fsencode(path or "")
+    where: cython.p_const_char = cython.NULL  # the program itself
+    if path:
+        where = PyBytes_AS_STRING(encoded)
+    failure: cython.p_const_char = weft_tls_load(where, ssl.OPENSSL_VERSION_NUMBER)
     return None if failure == cython.NULL else failure.decode()
 
 

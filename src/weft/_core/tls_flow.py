@@ -14,6 +14,7 @@ from cython.cimports.libc.string import memcpy
 from cython.cimports.weft._core.buffers import freeze
 from cython.cimports.weft._core.channel import OPEN, FlowChannel
 from cython.cimports.weft._core.receiver import Receiver
+from cython.cimports.weft._core.stream import StreamTransport
 from cython.cimports.weft._core.sys.linux import iovec
 from cython.cimports.weft._core.sys.python import PyBytes_FromStringAndSize
 from cython.cimports.weft._core.tls_engine import CLOSED_BY_PEER, PLAIN_SIZE, WANTS_MORE, give_plain, take_plain
@@ -79,7 +80,7 @@ class TlsFlow(FlowChannel):
         return 0
 
     def _read_on(self):
-        if WRAPPED <= self.state < UNWRAPPED and not self.is_paused:
+        if FRESH < self.state < UNWRAPPED:
             self.pump()
 
     def steer_below(self):
@@ -159,8 +160,9 @@ class TlsFlow(FlowChannel):
         return MORE
 
     def deliver(self, data, size):
-        if self.receiver is not None:
-            return self.receiver.feed(self, data, size)
+        receiver: Receiver = self.receiver  # held here: its feed() may replace it
+        if receiver is not None:
+            return receiver.feed(self, data, size)
         self.data_received(PyBytes_FromStringAndSize(data, size))
         return 0
 
@@ -273,8 +275,9 @@ class TlsFlow(FlowChannel):
         if self.below is None or self.engine.unsent() == 0:
             return 0
         data: bytes = self.engine.take()
-        if self.stream is None:
+        stream: StreamTransport = self.stream
+        if stream is None:
             self.below.write(data)
-        elif self.stream.push(data):
-            self.stream.start_sending()
+        elif stream.push(data):
+            stream.start_sending()
         return 0

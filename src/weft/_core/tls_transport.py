@@ -24,7 +24,6 @@ from cython.cimports.weft._core.tls_flow import FLUSHING, FRESH, HANDSHAKE, SHUT
 # Seconds: asyncio's.
 HANDSHAKE_TIMEOUT = cython.declare(object, asyncio.constants.SSL_HANDSHAKE_TIMEOUT)
 SHUTDOWN_TIMEOUT = cython.declare(object, asyncio.constants.SSL_SHUTDOWN_TIMEOUT)
-HIGH_WATER = cython.declare(cython.Py_ssize_t, 512 * 1024)  # FLOW_CONTROL_HIGH_WATER_SSL_WRITE, in bytes
 STATE_NAMES = cython.declare(tuple, ("fresh", "handshake", "open", "flushing", "shutdown", "closed"))
 # What asyncio asks for at the end of every handshake, and we when someone wants to know.
 LATE_ANSWERS = cython.declare(tuple, ("peercert", "cipher", "compression"))
@@ -68,8 +67,7 @@ class TlsTransport(TlsFlow):
         self.engine = new_engine(context, server_side, server_hostname if not server_side else None)
         self.extra = {"sslcontext": context}
         self.queue = WriteQueue()
-        self.high = HIGH_WATER
-        self.low = HIGH_WATER // 4
+        self.set_write_buffer_limits()
         self.waiter = waiter
         self.is_made = is_made
         self.adopt(protocol)
@@ -310,6 +308,8 @@ class TlsTransport(TlsFlow):
     def on_ciphertext(self, data, size):
         self.engine.put(data, size)
         try:
+            if self.is_pumping:
+                self.loop.call_soon(self._read_on)  # the one that runs may be past its reading
             self.pump()
         finally:
             self.engine.settle()
