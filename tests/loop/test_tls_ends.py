@@ -59,6 +59,22 @@ class TestAfterTheHandshake:
 
         run(main())
 
+    def test_an_end_while_much_is_still_to_be_sent(self, run: Run) -> None:
+        async def main() -> None:
+            data = bytes(range(256)) * 40_000
+            server = await tls_server(peers := Peers())
+            async with peer_of_a_server(server) as peer:
+                ours = await peers.next()
+                ours.transport.write(data)
+                peer.sock.shutdown(socket.SHUT_WR)
+                for _ in range(10):  # it comes, while the peer takes nothing
+                    await asyncio.sleep(0)
+                assert await peer.read(len(data)) == data
+                assert await ours.lost is None
+            await finish(server)
+
+        run(main())
+
     def test_an_end_in_the_middle_of_a_record(self, run: Run) -> None:
         async def main() -> None:
             server = await tls_server(peers := Peers())
