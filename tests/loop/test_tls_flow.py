@@ -227,19 +227,19 @@ class TestOverAnotherTransport:
             ends = InMemory(at_once), InMemory(at_once)
             ends[0].other, ends[1].other = ends[1], ends[0]
             ours, theirs = Recorder(), Recorder()
-            client, server = await asyncio.gather(
+            upgraded: Any = await asyncio.gather(
                 loop.start_tls(ends[0], ours, client_context(), server_hostname="localhost"),
                 loop.start_tls(ends[1], theirs, server_context(), server_side=True),
             )
+            client, server = upgraded
             client.write(BLOB[:300_000])
             assert await theirs.receive(300_000) == BLOB[:300_000]
-            theirs_paused: Any = server
-            theirs_paused.pause_reading()
+            server.pause_reading()
             client.write(b"later")
             for _ in range(5):
                 await asyncio.sleep(0)
             assert len(theirs.data) == 300_000
-            theirs_paused.resume_reading()
+            server.resume_reading()
             assert (await theirs.receive(300_005)).endswith(b"later")
             server.write(b"back")
             assert await ours.receive(4) == b"back"
