@@ -10,6 +10,7 @@ import asyncio
 import json
 import socket
 import subprocess
+from collections.abc import Sequence
 from typing import Any, cast
 
 from bench import machine
@@ -151,12 +152,15 @@ SERVERS = {
 SIZES = {64: "64 B", 1024: "1 KiB", 16384: "16 KiB"}
 
 
-def echo(command: list[str], size: int, connections: int, seconds: float) -> Sample:
-    """Start the server, load it, and return what the generator counted."""
-    return loaded(command, "echo_load", ["--size", str(size), "--connections", str(connections)], seconds)
+def echo(
+    command: list[str], size: int, connections: int, seconds: float, *, tls: bool = False, extra: Sequence[str] = ()
+) -> Sample:
+    """Start the server, load it, and return what the generator counted; *extra* are options for that."""
+    words = ["--size", str(size), "--connections", str(connections), *extra]
+    return loaded(command, "echo_load", words, seconds, tls=tls)
 
 
-def loaded(command: list[str], generator: str, words: list[str], seconds: float) -> Sample:
+def loaded(command: list[str], generator: str, words: list[str], seconds: float, *, tls: bool = False) -> Sample:
     """Start a server, load it by a C program of ``bench/load`` for ``seconds``, and return what that counted."""
     server_core, load_core = machine.cores()
     with serving(command, core=server_core) as server:
@@ -168,7 +172,7 @@ def loaded(command: list[str], generator: str, words: list[str], seconds: float)
             "--core": load_core,
         }
         words = [*words, *(str(word) for pair in options.items() for word in pair)]
-        done = subprocess.run([program(generator), *words], capture_output=True, text=True, check=False)
+        done = subprocess.run([program(generator, tls=tls), *words], capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise RuntimeError(done.stderr.strip())
     counted: Sample = json.loads(done.stdout)

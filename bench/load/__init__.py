@@ -18,14 +18,20 @@ SOURCES = Path(__file__).parent
 FLAGS = ("-O2", "-Wall", "-Wextra", "-std=gnu11")
 
 
-def program(name: str) -> Path:
+def program(name: str, *, tls: bool = False) -> Path:
     """The path of the program made from ``bench/load/NAME.c``.
+
+    Args:
+        name: of the source, without its suffix.
+        tls: compile it with ``WITH_TLS``, for which libssl's headers are needed.
 
     Raises:
         RuntimeError: there is no C compiler, or it refused.
     """
     source = SOURCES / f"{name}.c"
-    target = ROOT / "build" / "bench" / f"{name}-{sysconfig.get_platform()}"
+    variant = "-tls" if tls else ""
+    target = ROOT / "build" / "bench" / f"{name}{variant}-{sysconfig.get_platform()}"
+    flags, libraries = ([*FLAGS, "-DWITH_TLS"], ["-lssl", "-lcrypto"]) if tls else ([*FLAGS], [])
     newest = max(path.stat().st_mtime for path in (source, *SOURCES.glob("*.h")))
     if target.exists() and target.stat().st_mtime >= newest:
         return target
@@ -34,7 +40,8 @@ def program(name: str) -> Path:
         raise RuntimeError(f"{source.name} needs a C compiler (cc, gcc or clang): install gcc")
     target.parent.mkdir(parents=True, exist_ok=True)
     fresh = target.with_suffix(f".{os.getpid()}")
-    done = subprocess.run([compiler, *FLAGS, "-o", fresh, source], capture_output=True, text=True, check=False)
+    command: list[str | Path] = [compiler, *flags, "-o", fresh, source, *libraries]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise RuntimeError(f"{source.name} does not compile:\n{done.stderr}")
     fresh.replace(target)

@@ -7,8 +7,9 @@
  * Called by bench/cases/tcp.py; prints one JSON object, or a message on standard error and exit status 1.
  *
  * Usage: echo_load --port P | --unix PATH  [--connections N] [--size BYTES] [--warmup-ms T] [--duration-ms T]
- *                  [--messages N] [--pid SERVER] [--core K]
- * The window ends after --duration-ms, or after --messages when that is given and comes first.
+ *                  [--messages N] [--pid SERVER] [--core K] [--anew]
+ * The window ends after --duration-ms, or after --messages when that is given and comes first. With --anew each message
+ * has a connection of its own. Compiled with WITH_TLS all of it goes over TLS 1.3, by libssl, without verification.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -23,6 +24,12 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
+#ifdef WITH_TLS
+#include <fcntl.h>
+#include <openssl/ssl.h>
+#endif
+
+enum { DONE, ROOM_WANTED, ANSWER_WANTED }; /* of sending: what it waits for */
 
 #define PROGRAM "echo_load"
 #include "measure.h"
@@ -34,7 +41,7 @@ enum {
 
 struct options {
     const char *unix_path;
-    int port, connections, core;
+    int port, connections, core, anew;
     size_t size;
     uint64_t warmup_ns, duration_ns, messages;
     pid_t pid;
@@ -43,6 +50,10 @@ struct options {
 struct connection {
     int fd;
     int checked;
+    uint32_t watched;
+#ifdef WITH_TLS
+    SSL *ssl;
+#endif
     size_t sent, received;
     uint64_t started_ns;
 };
@@ -74,49 +85,123 @@ static void watch(int epoll, struct connection *connection, uint32_t events, int
     struct epoll_event event = {.events = events, .data.ptr = connection};
     if (epoll_ctl(epoll, operation, connection->fd, &event) != 0)
         fail("epoll_ctl");
+    connection->watched = events;
 }
 
-/* Send what is left of the message; true when none is. A full socket buffer is waited for by the caller. */
+#ifdef WITH_TLS
+static SSL_CTX *context;
+
+static void start_tls(struct connection *connection)
+{
+    if (context == NULL && (context = SSL_CTX_new(TLS_client_method())) == NULL)
+        fail("SSL_CTX_new");
+    SSL_CTX_set_min_proto_version(context, TLS1_3_VERSION);
+    fcntl(connection->fd, F_SETFL, O_NONBLOCK);
+    connection->ssl = SSL_new(context);
+    if (connection->ssl == NULL || SSL_set_fd(connection->ssl, connection->fd) != 1)
+        fail("SSL_new");
+    SSL_set_connect_state(connection->ssl);
+}
+
+static void end_tls(struct connection *connection)
+{
+    SSL_shutdown(connection->ssl);
+    SSL_free(connection->ssl);
+}
+
+/* The first call makes the handshake as well. */
+static int send_rest(const struct options *options, struct connection *connection)
+{
+    while (connection->sent < options->size) {
+        int n = SSL_write(connection->ssl, message + connection->sent, (int)(options->size - connection->sent));
+        int why = SSL_get_error(connection->ssl, n);
+        if (n <= 0 && why == SSL_ERROR_WANT_READ)
+            return ANSWER_WANTED;
+        if (n <= 0 && why == SSL_ERROR_WANT_WRITE)
+            return ROOM_WANTED;
+        if (n <= 0)
+            fail("SSL_write");
+        connection->sent += (size_t)n;
+    }
+    return DONE;
+}
+
+static ssize_t receive_some(struct connection *connection, size_t most)
+{
+    int n = SSL_read(connection->ssl, incoming, (int)most);
+    if (n > 0)
+        return n;
+    n = SSL_get_error(connection->ssl, n);
+    if (n == SSL_ERROR_WANT_READ || n == SSL_ERROR_WANT_WRITE) {
+        errno = EAGAIN;
+        return -1;
+    }
+    return n == SSL_ERROR_ZERO_RETURN ? 0 : -1;
+}
+#else
+static void start_tls(struct connection *connection) { (void)connection; }
+static void end_tls(struct connection *connection) { (void)connection; }
+
+/* Send what is left of the message. A full socket buffer is waited for by the caller. */
 static int send_rest(const struct options *options, struct connection *connection)
 {
     while (connection->sent < options->size) {
         ssize_t n = send(connection->fd, message + connection->sent, options->size - connection->sent,
                          MSG_DONTWAIT | MSG_NOSIGNAL);
         if (n < 0 && (errno == EAGAIN || errno == EINTR))
-            return 0;
+            return ROOM_WANTED;
         if (n < 0)
             fail("send");
         connection->sent += (size_t)n;
     }
-    return 1;
+    return DONE;
+}
+
+static ssize_t receive_some(struct connection *connection, size_t most)
+{
+    return recv(connection->fd, incoming, most, MSG_DONTWAIT);
+}
+#endif
+
+static void send_message(const struct options *options, int epoll, struct connection *connection)
+{
+    uint32_t events = send_rest(options, connection) == ROOM_WANTED ? EPOLLIN | EPOLLOUT : EPOLLIN;
+    if (events != connection->watched)
+        watch(epoll, connection, events, EPOLL_CTL_MOD);
+}
+
+static void open_connection(const struct options *options, int epoll, struct connection *connection)
+{
+    connection->fd = connect_once(options);
+    start_tls(connection);
+    watch(epoll, connection, EPOLLIN, EPOLL_CTL_ADD);
 }
 
 static void start_message(const struct options *options, int epoll, struct connection *connection, uint64_t now)
 {
     connection->sent = connection->received = 0;
     connection->started_ns = now;
-    if (!send_rest(options, connection))
-        watch(epoll, connection, EPOLLIN | EPOLLOUT, EPOLL_CTL_MOD);
+    send_message(options, epoll, connection);
 }
 
 /* Receive; true when the whole message has come back. */
 static int receive(const struct options *options, struct connection *connection)
 {
-    ssize_t n = recv(connection->fd, incoming, options->size - connection->received, MSG_DONTWAIT);
-    if (n < 0 && (errno == EAGAIN || errno == EINTR))
-        return 0;
-    if (n <= 0) {
-        if (n == 0)
-            errno = ECONNRESET;
-        fail("recv");
+    while (connection->received < options->size) {
+        ssize_t n = receive_some(connection, options->size - connection->received);
+        if (n < 0 && (errno == EAGAIN || errno == EINTR))
+            return 0;
+        if (n <= 0) {
+            if (n == 0)
+                errno = ECONNRESET;
+            fail("recv");
+        }
+        if (!connection->checked && memcmp(incoming, message + connection->received, (size_t)n) != 0) {
+            errno = 0;
+            fail("the answer is not what was sent");
+        }
+        connection->received += (size_t)n;
     }
-    if (!connection->checked && memcmp(incoming, message + connection->received, (size_t)n) != 0) {
-        errno = 0;
-        fail("the answer is not what was sent");
-    }
-    connection->received += (size_t)n;
-    if (connection->received < options->size)
-        return 0;
     connection->checked = 1;
     return 1;
 }
@@ -127,7 +212,7 @@ static struct options parse(int argc, char **argv)
     static const struct option names[] = {
         {"port", 1, 0, 'p'},      {"unix", 1, 0, 'u'},        {"connections", 1, 0, 'c'}, {"size", 1, 0, 's'},
         {"warmup-ms", 1, 0, 'w'}, {"duration-ms", 1, 0, 'd'}, {"messages", 1, 0, 'm'},    {"pid", 1, 0, 'i'},
-        {"core", 1, 0, 'k'},      {0, 0, 0, 0},
+        {"core", 1, 0, 'k'},      {"anew", 0, 0, 'a'},        {0, 0, 0, 0},
     };
     int which;
     options.warmup_ns = 200 * 1000000ull;
@@ -143,6 +228,7 @@ static struct options parse(int argc, char **argv)
         case 'm': options.messages = strtoull(optarg, NULL, 10); break;
         case 'i': options.pid = (pid_t)atoi(optarg); break;
         case 'k': options.core = atoi(optarg); break;
+        case 'a': options.anew = 1; break;
         default: exit(2);
         }
     }
@@ -177,8 +263,7 @@ int main(int argc, char **argv)
     if (epoll < 0 || connections == NULL)
         fail("epoll_create1");
     for (int i = 0; i < options.connections; i++) {
-        connections[i].fd = connect_once(&options);
-        watch(epoll, &connections[i], EPOLLIN, EPOLL_CTL_ADD);
+        open_connection(&options, epoll, &connections[i]);
     }
     start = clock_ns(CLOCK_MONOTONIC);
     for (int i = 0; i < options.connections; i++)
@@ -204,14 +289,19 @@ int main(int argc, char **argv)
         }
         for (int i = 0; i < ready; i++) {
             struct connection *connection = events[i].data.ptr;
-            if ((events[i].events & EPOLLOUT) && send_rest(&options, connection))
-                watch(epoll, connection, EPOLLIN, EPOLL_CTL_MOD);
+            if (connection->sent < options.size)
+                send_message(&options, epoll, connection);
             if ((events[i].events & ~(uint32_t)EPOLLOUT) == 0 || !receive(&options, connection))
                 continue;
             now = clock_ns(CLOCK_MONOTONIC);
             if (window_start != 0 && connection->started_ns >= window_start) {
                 note_latency(now - connection->started_ns);
                 counted++;
+            }
+            if (options.anew) {
+                end_tls(connection);
+                close(connection->fd);
+                open_connection(&options, epoll, connection);
             }
             start_message(&options, epoll, connection, now);
         }

@@ -19,7 +19,10 @@ from tests.loop.kit import (
     open_sockets,
     server_context,
 )
+from tests.loop.tlskit import new_loop
 from weft import versions
+
+__all__ = ["new_loop"]
 
 
 class Buffered(asyncio.BufferedProtocol):

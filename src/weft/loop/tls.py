@@ -1,14 +1,13 @@
-"""TLS over a stream transport, by the standard library's ``asyncio.sslproto``; the only module that knows it.
+"""TLS over a stream transport, by ``weft._core.tls`` and what is below it; the only module that knows it.
 
 Invariant: whoever makes a TLS transport either gets a finished handshake through *waiter* or can give up at any moment
-by ``close()``, and the socket below is closed then. A compiled TLS transport replaces this module alone.
+by ``close()``, and the socket below is closed then.
 Called by ``connections`` and ``server``, and by programs through ``loop.start_tls``.
 """
 
 from __future__ import annotations
 
 import asyncio
-from asyncio.sslproto import SSLProtocol
 from typing import TYPE_CHECKING, Any, cast
 
 from weft.loop._host import Host
@@ -20,49 +19,8 @@ except ImportError:  # a Python built without OpenSSL
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable
 
-
-class TlsProtocol(SSLProtocol):
-    """The protocol below a TLS transport, with repairs to the standard one."""
-
-    max_size = 64 * 1024
-    """Bytes of receive buffer per connection: four full records (RFC 8446, 5.1). The standard one takes 256 KiB."""
-
-    # What the standard protocol has, but its stub does not know.
-    _app_protocol_get_buffer: Callable[[int], Any]
-    _app_protocol_buffer_updated: Callable[[int], None]
-    _get_read_buffer_size: Callable[[], int]
-    _call_eof_received: Callable[[], None]
-    _do_read: Callable[[], None]
-    _sslobj: ssl.SSLObject
-    _incoming: ssl.MemoryBIO
-
-    def _do_read__buffered(self) -> None:
-        """Fill the buffer of a ``BufferedProtocol`` with decrypted data, and tell it once.
-
-        The standard protocol reads into ``buffer[offset:]``: of a ``bytearray`` that is a copy, and the data was lost.
-        """
-        filled, closed = 0, False
-        # The view must be gone when buffer_updated() runs: nobody may resize a bytearray that has views.
-        with memoryview(self._app_protocol_get_buffer(self._get_read_buffer_size())) as view:
-            room = len(view)
-            if not room:
-                raise RuntimeError("get_buffer() returned an empty buffer")
-            try:
-                while filled < room and not closed:
-                    count = cast("int", self._sslobj.read(room - filled, view[filled:]))  # into a buffer: a length
-                    filled += count
-                    closed = not count
-            except (ssl.SSLWantReadError, ssl.SSLSyscallError):
-                pass
-        if filled == room:
-            self._loop.call_soon(self._do_read)  # there may be more than fitted
-        if filled:
-            self._app_protocol_buffer_updated(filled)
-        if closed:  # the peer's close_notify
-            self._call_eof_received()
-            self._start_shutdown()
+    from weft._core.tls import TlsReceiver
 
 
 class Tls(Host):
@@ -99,21 +57,22 @@ class Tls(Host):
         Raises:
             ValueError: a timeout is not positive.
         """
-        tls = TlsProtocol(
-            self,
-            protocol,
-            cast("ssl.SSLContext", sslcontext),  # None is allowed
-            cast("asyncio.Future[Any]", waiter),
-            server_side,
-            server_hostname,
-            ssl_handshake_timeout=cast("int | None", ssl_handshake_timeout),
-            ssl_shutdown_timeout=ssl_shutdown_timeout,
-        )
         from weft._core.stream import StreamTransport  # here: see the note in weft.loop
 
-        transport = tls._app_transport
+        if sslcontext is None:
+            sslcontext = _default_context(server_side, server_hostname)
+        layer, transport = _layer(
+            self,
+            protocol,
+            sslcontext,
+            waiter,
+            server_side,
+            server_hostname,
+            ssl_handshake_timeout,
+            ssl_shutdown_timeout,
+        )
         try:
-            StreamTransport(self, rawsock, tls, None, extra, server)
+            StreamTransport(self, rawsock, layer, None, extra, server)
         except BaseException:
             transport.close()
             raise
@@ -157,28 +116,25 @@ class Tls(Host):
             raise TypeError(f"transport {transport!r} is not supported by start_tls()")
         raw = cast("asyncio.Transport", transport)
         waiter = self.create_future()
-        tls = TlsProtocol(
+        layer, upgraded = _layer(
             self,
             protocol,
             sslcontext,
             waiter,
             server_side,
             server_hostname,
-            call_connection_made=False,
-            ssl_handshake_timeout=cast("int | None", ssl_handshake_timeout),
-            ssl_shutdown_timeout=ssl_shutdown_timeout,
+            ssl_handshake_timeout,
+            ssl_shutdown_timeout,
+            is_made=True,
         )
-        upgraded = tls._app_transport
         # Paused until the handshake has begun: the TLS protocol must not see data before connection_made().
         raw.pause_reading()
-        raw.set_protocol(tls)
-        _hand_over_unread(protocol, tls)
-        started = self.call_soon(tls.connection_made, raw)
+        raw.set_protocol(layer)
+        _hand_over_unread(protocol, layer)
+        started = self.call_soon(layer.connection_made, raw)
         resumed = self.call_soon(raw.resume_reading)
         try:
             await waiter
-            if upgraded.get_extra_info("ssl_object") is None:
-                raise ConnectionAbortedError(f"{raw!r} was closed during the TLS handshake")
         except BaseException:
             raw.close()
             started.cancel()
@@ -187,7 +143,49 @@ class Tls(Host):
         return upgraded
 
 
-def _hand_over_unread(protocol: asyncio.BaseProtocol, tls: TlsProtocol) -> None:
+def _layer(
+    loop: Host,
+    protocol: asyncio.BaseProtocol,
+    sslcontext: ssl.SSLContext,
+    waiter: asyncio.Future[Any] | None,
+    server_side: bool,
+    server_hostname: str | None,
+    handshake_timeout: float | None,
+    shutdown_timeout: float | None,
+    *,
+    is_made: bool = False,
+) -> tuple[TlsReceiver, asyncio.Transport]:
+    """A protocol for the transport below, and the TLS transport that it tells."""
+    from weft._core.tls import TlsReceiver  # here: see the note in weft.loop
+    from weft._core.tls_transport import TlsTransport
+
+    transport = TlsTransport(
+        loop,
+        protocol,
+        sslcontext,
+        waiter,
+        server_side,
+        server_hostname or None,
+        is_made,
+        handshake_timeout,
+        shutdown_timeout,
+    )
+    return TlsReceiver(transport), transport
+
+
+def _default_context(server_side: bool, server_hostname: str | None) -> ssl.SSLContext:
+    """The context of a program that has asked for TLS with ``ssl=True``: the standard library's default."""
+    if ssl is None:
+        raise RuntimeError("stdlib ssl module not available")
+    if server_side:
+        raise ValueError("Server side SSL needs a valid SSLContext")
+    context = ssl.create_default_context()
+    if not server_hostname:
+        context.check_hostname = False
+    return context
+
+
+def _hand_over_unread(protocol: asyncio.BaseProtocol, layer: TlsReceiver) -> None:
     """Move what a stream's reader has received, but nobody has read, from the reader to the TLS protocol.
 
     asyncio's streams keep it in ``StreamReader._buffer``, and offer no public way to take it back; ours give it.
@@ -199,6 +197,6 @@ def _hand_over_unread(protocol: asyncio.BaseProtocol, tls: TlsProtocol) -> None:
         return
     reader: Any = protocol._stream_reader  # type: ignore[attr-defined]  # None when the program has dropped the reader
     if reader is not None and reader._buffer:
-        tls._incoming.write(reader._buffer)
+        layer.data_received(reader._buffer)
         reader._buffer.clear()
         reader._paused = False  # there is nothing left to hold the transport back for
