@@ -5,7 +5,21 @@ A new group of benchmarks is a new file here and its name in ``GROUPS``; nothing
 
 from importlib import import_module
 
-GROUPS = ("scheduler", "primitives", "memory", "scale", "startup", "tcp", "streams", "udp", "wire", "tls", "http", "parallel", "watch")
+GROUPS = (
+    "scheduler",
+    "primitives",
+    "memory",
+    "scale",
+    "startup",
+    "tcp",
+    "streams",
+    "udp",
+    "wire",
+    "tls",
+    "http",
+    "parallel",
+    "watch",
+)
 
 for _name in GROUPS:
     import_module(f"bench.cases.{_name}")

@@ -24,15 +24,6 @@ if TYPE_CHECKING:
     from weft.acceleration import Acceleration, accelerate
     from weft.consumers import AsyncConsumer, Consumer, consumer
     from weft.coroutines import coroutine
-    from weft.serving import serve
-    from weft.streams import (
-        StreamReader,
-        StreamWriter,
-        open_connection,
-        open_unix_connection,
-        start_server,
-        start_unix_server,
-    )
     from weft.errors import MapError
     from weft.parallel.map import Failed, Map, Progress, map
     from weft.parallel.offload import to_interpreter, to_process, to_thread
@@ -57,6 +48,15 @@ if TYPE_CHECKING:
         wait,
         wait_for,
     )
+    from weft.serving import serve
+    from weft.streams import (
+        StreamReader,
+        StreamWriter,
+        open_connection,
+        open_unix_connection,
+        start_server,
+        start_unix_server,
+    )
 
 if _collecting:
     gc.freeze()
@@ -73,17 +73,17 @@ __all__ = [
     "Event",
     "EventLoop",
     "Failed",
-    "Map",
-    "MapError",
-    "Progress",
     "LifoQueue",
     "Lock",
+    "Map",
+    "MapError",
     "PriorityQueue",
+    "Progress",
     "Queue",
     "Runner",
+    "Semaphore",
     "StreamReader",
     "StreamWriter",
-    "Semaphore",
     "Task",
     "TaskGroup",
     "TaskState",
@@ -101,15 +101,15 @@ __all__ = [
     "open_unix_connection",
     "run",
     "serve",
+    "shield",
+    "sleep",
     "start_server",
     "start_unix_server",
+    "timeout",
+    "timeout_at",
     "to_interpreter",
     "to_process",
     "to_thread",
-    "shield",
-    "sleep",
-    "timeout",
-    "timeout_at",
     "wait",
     "wait_for",
 ]

@@ -66,7 +66,11 @@ ACCELERATED_MODULES: tuple[str, ...] = (
 )
 
 # The modules of the targets that do not run all.
-MODULES_OF = {"weft+ctask": FOREIGN_TASK_MODULES, "weft+streams": STREAM_MODULES, "weft+accelerated": ACCELERATED_MODULES}
+MODULES_OF = {
+    "weft+ctask": FOREIGN_TASK_MODULES,
+    "weft+streams": STREAM_MODULES,
+    "weft+accelerated": ACCELERATED_MODULES,
+}
 
 # Slowest first, measured on stock asyncio, so that a run on several processors ends evenly.
 SLOWEST_FIRST: tuple[str, ...] = ("test_events", "test_ssl", "test_subprocess", "test_tasks", "test_sslproto")
