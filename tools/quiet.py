@@ -1,8 +1,9 @@
 """A busy program that never blocks, for as long as it is told to: the stall watch must not blame a single line.
 
 Streams that echo, tasks, timers, threads of an executor, and a collector with much to look at, all at once in one loop.
-(No children: to start a process does block, until it has been started.) ``python tools/quiet.py --minutes 10``; the exit code is 1 when a line was blamed. Called by people, and by
-``tests/watch/test_quiet.py`` for a few seconds.
+(No children: to start a process does block, until it has been started.) ``python tools/quiet.py --minutes 10``; the
+exit code is 1 when a line was blamed. The invariant: no callback of it computes for more than some milliseconds.
+Called by people, and by ``tests/watch/test_quiet.py`` for a few seconds.
 """
 
 from __future__ import annotations

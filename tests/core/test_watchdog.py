@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import textwrap
 import time
@@ -110,7 +111,8 @@ class TestNoticing:
             weft.run(outer())
         """)
         assert "in task 'fetch-7' at <string>:" in out
-        assert "in helper(): it waits (kernel: clock_nanosleep); " in out  # of a program without source
+        # Up to 3.12 there is no source of a program that stands on the command line.
+        assert re.search(r"in helper\(\): (it waits|time.sleep) \(kernel: clock_nanosleep\); ", out)
         assert 'use "await asyncio.sleep()" or asyncio.to_thread(). seen 1x' in out
 
     def test_callbacks_timers_and_protocols(self) -> None:
@@ -269,7 +271,8 @@ class TestAStallThatLasts:
             weft.run(blocks())
         """)
         assert "C code keeps the GIL" in out
-        assert "in blocks" in out.partition("C code keeps the GIL")[2].partition("loop blocked")[0]
+        if sys.version_info < (3, 13):  # what shows a stack without the GIL is no longer exported there
+            assert "in blocks" in out.partition("C code keeps the GIL")[2].partition("loop blocked")[0]
         assert "in blocks(): " in out.partition("loop blocked")[2]
 
 

@@ -195,6 +195,7 @@ class Scheduler:
     def _run(self, thread_id):
         """Turn until :meth:`stop`; at least once. The caller has checked that the loop may run, and says where."""
         self.thread_id = thread_id
+        self.verdict = None  # a run that a KeyboardInterrupt has ended leaves it behind
         enter(cython.address(self.watched), self)
         try:
             while True:

@@ -140,7 +140,7 @@ def excuses_of(facts: Facts, total: int) -> dict[Kind, int]:
 
 
 def is_gil_scarce(facts: Facts, total: int) -> bool:
-    """Whether someone had the GIL for a third of the stall (this thread, in C code, or another), or was seen with it."""
+    """Whether someone had the GIL for a third of the stall, this thread in C code or another, or was seen with it."""
     return bool(facts["gil_wait"] > total / 3 or facts["channel"] == WAITS_FOR_GIL)
 
 
