@@ -338,12 +338,15 @@ class TlsTransport(TlsFlow):
         self.wake(error or ConnectionAbortedError(f"{self.below!r} was closed during the TLS handshake"))
         self.state = UNWRAPPED
         self.phase = LOST
+        is_ours: cython.bint = self.channel is not None
         self.below = self.channel = self.stream = self.layer = None
         self.writes_after_loss += 1
-        if self.is_made and not self.loop.closed:
-            self.loop.call_soon(self._finish, error)
-        else:
+        if not self.is_made or self.loop.closed:
             self.let_go()
+        elif is_ours:
+            self._finish(error)  # a turn of its own already: not within a call of the program's
+        else:
+            self.loop.call_soon(self._finish, error)
         return 0
 
     def on_below_full(self):
