@@ -42,7 +42,7 @@ class Program:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env={**os.environ, "PYTHONPATH": f"{ROOT}:{SOURCES}", **env},
+            env={**os.environ, "PYTHONPATH": f"{ROOT}:{SOURCES}", "WEFT_STALL_THRESHOLD": "off", **env},
         )
 
     def until_ready(self) -> None:

@@ -102,6 +102,7 @@ class Shutdown:
         self._handlers: dict[signal.Signals, Any] = {}
         self._handler = self._on_signal  # one object, to be compared
         self._expiry: asyncio.Future[None] | None = None
+        self._cleaning: list[asyncio.Task[Any]] = []
         self._what: Callable[[], list[str]] = self._tasks
 
     # -- signals -------------------------------------------------------------------------------------------------------
@@ -282,7 +283,7 @@ class Shutdown:
                 self._begin()
                 if self.expired:
                     self._expiry.set_result(None)
-                closing = loop.create_task(self._close_all(), name=WIND_DOWN)
+                closing = loop.create_task(self._close_all(self._cancel_tasks()), name=WIND_DOWN)
                 while not closing.done():
                     self._run_on(closing)
             else:  # nothing to wait for; but a few turns, as with asyncio, in which transports that were closed can end
@@ -303,26 +304,31 @@ class Shutdown:
             if closing.done():
                 raise
 
-    async def _close_all(self) -> None:
-        await self._cancel_tasks()
+    async def _close_all(self, cancelled: list[asyncio.Task[Any]]) -> None:
+        await self._wait_for_tasks(cancelled)
         if self.signum or self.expired:
             await self._close_connections()
         await self._close_generators()
         await self._close_executor()
         _leftovers().abandon([task for task in _leftovers().all_tasks(self.loop) if task is not asyncio.current_task()])
 
-    async def _cancel_tasks(self) -> None:
-        loop, expiry = self.loop, self._expiry
-        assert expiry is not None
+    def _cancel_tasks(self) -> list[asyncio.Task[Any]]:
+        """Cancel all that is left, before any of it takes another step, as asyncio does."""
+        loop = self.loop
         loop.call_exception_handler = self._report  # type: ignore[method-assign]
         loop._task_observer = None  # what is cancelled now has done what it should when it ends, however it does
-        tasks = [task for task in _leftovers().all_tasks(loop) if task is not asyncio.current_task()]
+        tasks: list[asyncio.Task[Any]] = _leftovers().all_tasks(loop)
         # Who cleans up after a cancellation by somebody else is not interrupted in that at once, as asyncio does.
-        cleaning = [task for task in tasks if troubles.handles_cancel(task.get_coro())]
+        self._cleaning = [task for task in tasks if troubles.handles_cancel(task.get_coro())]
         for task in tasks:
-            if task not in cleaning:
+            if task not in self._cleaning:
                 task.cancel()
-        again = loop.call_later(0 if expiry.done() else GRACE, _cancel_all, cleaning)
+        return tasks
+
+    async def _wait_for_tasks(self, tasks: list[asyncio.Task[Any]]) -> None:
+        loop, expiry = self.loop, self._expiry
+        assert expiry is not None
+        again = loop.call_later(0 if expiry.done() else GRACE, _cancel_all, self._cleaning)
         pending: set[asyncio.Future[Any]] = set(tasks)
         if pending and expiry.done():  # the main task has used the time up: these hear of it only now
             _, pending = await asyncio.wait(pending, timeout=self._seconds_left())

@@ -42,6 +42,11 @@ class Gathering(Runnable):
     def __repr__(self):
         return f"<gather of {len(self.children)}, {self.finished} done>"
 
+    @property
+    def _gathered(self):
+        """What asyncio's callback has in its cells, for ``weft.watch``."""
+        return {"children": self.children, "outer": self.outer, "return_exceptions": self.keeps_errors}
+
     def __call__(self, future):
         """A child is done, on a loop that is not ours."""
         self.on_done(future)

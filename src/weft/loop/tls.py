@@ -193,7 +193,7 @@ def _hand_over_unread(protocol: asyncio.BaseProtocol, layer: TlsReceiver) -> Non
     if not isinstance(protocol, asyncio.StreamReaderProtocol):
         return
     if take_unread := getattr(protocol, "_take_unread", None):
-        tls._incoming.write(take_unread())
+        layer.data_received(take_unread())
         return
     reader: Any = protocol._stream_reader  # type: ignore[attr-defined]  # None when the program has dropped the reader
     if reader is not None and reader._buffer:

@@ -43,7 +43,7 @@ def found(name: str, *args: Any) -> Any:
 def observe(loop: Any, event: str, task: Any, what: Any) -> None:
     """Hear of an event of a task of ``loop``."""
     if event == "failed":
-        gathers = [callback for callback, _ in what if _is_of(callback, "gather.")] if what else None
+        gathers = [callback for callback, _ in what if _is_gather(callback)] if what else None
         # After its callbacks; those whom they wake have their turn after that. A box: references will be counted.
         loop.call_soon(_look_after, loop, [task], gathers, 2 if what else 0)
     elif event == "cancelling":
@@ -117,6 +117,11 @@ def _warn_unawaited(coroutine: Any) -> None:
         lines.append("Coroutine created at (most recent call last)")
         lines += [f'  File "{file}", line {line}, in {function}' for file, line, function in coroutine.cr_origin[::-1]]
     warnings.warn("\n".join(lines), RuntimeWarning, stacklevel=2, source=coroutine)
+
+
+def _is_gather(callback: Any) -> bool:
+    """Whether it is that of asyncio's ``gather``, or the one that weft's makes."""
+    return _is_of(callback, "gather.") or hasattr(callback, "_gathered")
 
 
 def _is_of(callback: Any, function: str) -> bool:

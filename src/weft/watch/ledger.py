@@ -42,6 +42,10 @@ class Place:
     longest: float = 0.0
     logged: float = float("-inf")
 
+    def __str__(self) -> str:
+        often = f"{self.count}x, {self.total:.2f} s in all, at most {self.longest * 1e3:.0f} ms"
+        return f"{often}: the last time {self.stall}"
+
 
 _places: dict[Key, Place] = {}
 _counts: Counter[str] = Counter()

@@ -244,7 +244,7 @@ def ended_after_cancel(task: Any, cleaned: list[tuple[CodeType, int | None]] | N
 
 def gather_failed(task: Any, callback: Any) -> None:
     """A task of a ``gather()`` has failed, and who awaited that has had its turn."""
-    cells = graph.cells_of(callback)
+    cells = getattr(callback, "_gathered", None) or graph.cells_of(callback)
     outer = cells.get("outer")
     if cells.get("return_exceptions") or outer is None or getattr(outer, "_exception", None) is not task._exception:
         return
@@ -279,7 +279,7 @@ def _shielded(loop: Any, box: list[Any], turns: int) -> None:
     if task.done() or task.cancelling() or others:
         return
     del task
-    if graph.references(box) == 1:  # the loop's own
+    if graph.references(box) == 2:  # the registry's, and that of the ring or of what it waits for
         place = places.of_coroutine(box[0].get_coro())
         message = f"{named(box[0])} goes on at {place}, and who awaited its shield() was cancelled"
         record("shielded task without owner", place, message, spawned_at(box[0]))
