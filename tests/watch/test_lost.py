@@ -189,13 +189,14 @@ class TestExceptions:
 
 
 class TestLeftBehind:
-    def test_siblings_of_a_failed_gather(self, run: Run) -> None:
+    @pytest.mark.parametrize("gather", [asyncio.gather, weft.gather], ids=["asyncio's", "weft's"])
+    def test_siblings_of_a_failed_gather(self, run: Run, gather: Any) -> None:
         async def slow() -> None:
             await turns(20)
 
         async def main() -> None:
             with pytest.raises(Halt):
-                await asyncio.gather(fail(), slow(), slow())
+                await gather(fail(), slow(), slow())
             await turns(30)
 
         (found,) = run(main())
