@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+import weft
 from tests.watch.kit import LOST, SWALLOWED, Halt, Run, fail, kinds, swallow, turns
 from weft.loop import troubles
 from weft.watch import lost
