@@ -54,8 +54,6 @@ from cython.cimports.weft._core.sys.watch import weft_watch_advance, weft_watch_
 EVENTS_PER_WAIT = cython.declare(cython.int, 256)
 # asyncio asks for 256 KiB in each recv(); here the memory is shared by all transports, so it stays in the cache.
 RECEIVE_SIZE = cython.declare(cython.Py_ssize_t, 256 * 1024)
-# asyncio: 256 KiB.
-DATAGRAM_SIZE = cython.declare(cython.Py_ssize_t, 256 * 1024)
 # How many datagrams one readiness may bring before others get their turn.
 DATAGRAMS_PER_EVENT = cython.declare(cython.int, 32)
 # Linux takes 1,024 parts (UIO_MAXIOV); past 64 the call is no longer what costs.
@@ -293,9 +291,8 @@ class EpollDriver:
         if sink.packets.family != BY_METHODS:
             return self.deliver_batch(sink)
         if self.datagram_buffer is None:
-            self.datagram_buffer = bytearray(DATAGRAM_SIZE)
+            self.datagram_buffer = bytearray(RECEIVE_SIZE)
         count: cython.int = 0
-        size: cython.Py_ssize_t
         while sink.is_receiving and count < DATAGRAMS_PER_EVENT:
             try:
                 received, address = sink.sock.recvfrom_into(self.datagram_buffer)
@@ -303,8 +300,7 @@ class EpollDriver:
                 return 0
             except OSError as error:
                 return sink.on_receive_failed(error.errno)
-            size = received
-            sink.on_datagram(bytes(memoryview(self.datagram_buffer)[:size]), address)
+            sink.on_datagram(bytes(memoryview(self.datagram_buffer)[:received]), address)
             count += 1
         return 0
 

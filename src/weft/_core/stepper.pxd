@@ -1,36 +1,16 @@
 cimport cython
 from libc.stdint cimport uint32_t, uint64_t
 from weft._core.handle cimport Runnable
-from weft._core.scheduler cimport Scheduler
+from weft._core.registry cimport StepState, TaskRegistry
 from weft._core.sys.python cimport PyObject, visitproc
 from weft._core.waiter cimport Waiter
-
-cdef extern from "weft_state.h":
-    ctypedef struct StepState "weft_state":
-        PyObject* loop
-        PyObject* next
-        PyObject* previous
-        PyObject* coroutine
-        PyObject* context
-        PyObject* held  # what it waits for; after the end, the CancelledError that ended it
-        uint32_t cancel_requests
-        unsigned char must_cancel
-        unsigned char is_running
-        unsigned char ended_eagerly
-        unsigned char is_made
-    uint64_t weft_get_number(StepState* state)
-    void weft_set_number(StepState* state, uint64_t number)
-    StepState* weft_state_of(PyObject* task)
-    StepState* weft_find_state(object task) except NULL
-    void weft_hold(PyObject** place, PyObject* value)
-    object weft_make_task_base(object stock)
 
 ctypedef int (*wake_function)(object, object, object) except -1
 
 cdef extern from "weft_call_soon.h":
     int weft_install_call_soon(object method, wake_function wake) except -1
 
-cdef class TaskScheduler(Scheduler)
+cdef class TaskScheduler(TaskRegistry)
 
 @cython.final
 cdef class Stepper(Runnable):
@@ -47,23 +27,16 @@ cdef class Wakeup:
 
     cdef int resume_by(self, object future) except -1
 
-cdef class TaskScheduler(Scheduler):
-    cdef PyObject* first
+cdef class TaskScheduler(TaskRegistry):
     cdef object current
     cdef bint is_spawning
     cdef bint hands_tasks
     cdef object spawn_context
     cdef dict loop_keyword
     cdef dict task_keywords
-    cdef public object _task_observer  # None, or observer(loop, event, task, what): see FAILED and its like
 
     cdef int wake(self, object task) except -1
-    cdef int tell(self, str event, object task, object what) except -1
     cdef int enter(self, object task) except -1
-    cdef int link(self, object task, StepState* state) except -1
-    cdef int unlink(self, object task) except -1
-    cdef int unlink_all(self) except -1
-    cdef int traverse_members(self, visitproc visit, void* data) noexcept
 
 cdef object register_task_type(object cls)
 cdef int report_step(object loop, object task, object error) except -1

@@ -1,17 +1,16 @@
 """The stepper: what carries a task from one ``await`` to the next.
 
 A ``weft.Task`` is an ``asyncio.Task`` whose steps are not asyncio's own. Its stepper lies in the ready ring by value,
-without handle or bound method: with no argument it resumes the coroutine; with a future, that future is done; with an
-exception, it throws that. ``TaskScheduler`` is the scheduler with what tasks need: the registry that keeps unfinished
-tasks alive, the current task, and a ``call_soon`` that knows the two callbacks which never become a handle.
+without handle or bound method; its argument is the task that has a step to take. ``TaskScheduler`` is the scheduler
+with what tasks need: the registry that keeps unfinished ones alive, the current task, and a ``call_soon`` that knows
+the callbacks which never become a handle.
 
-Invariants: a stepper is in its loop's registry from its start until its coroutine has ended; while it waits, exactly
-one done callback (itself) stands in what it waits for; asyncio's current task is this task from its first instruction
+Invariants: a task is in its loop's registry from its start until its coroutine has ended; while it waits, exactly
+one done callback (the task itself) stands in what it waits for; asyncio's current task is this task from its first instruction
 to its last, and is set back before anything that is not a step runs.
 """
 
 import asyncio
-from _asyncio import Task as StockTask
 from asyncio.exceptions import CancelledError
 from inspect import isgenerator
 
@@ -30,13 +29,21 @@ from cython.cimports.weft._core.futures import (
 )
 from cython.cimports.weft._core.futures import register_task_type as futures_register
 from cython.cimports.weft._core.handle import Runnable
+from cython.cimports.weft._core.registry import (
+    StepState,
+    TaskRegistry,
+    weft_find_state,
+    weft_hold,
+    weft_set_number,
+    weft_share_state,
+    weft_state_of,
+)
 from cython.cimports.weft._core.scheduler import Scheduler
 from cython.cimports.weft._core.sys.python import (
     PYGEN_ERROR,
     PYGEN_NEXT,
     PYGEN_RETURN,
     Py_DECREF,
-    Py_INCREF,
     Py_TYPE,
     PyObject,
     PySendResult,
@@ -49,6 +56,7 @@ from cython.cimports.weft._core.sys.python import (
 from cython.cimports.weft._core.waiter import GIVEN_UP, WAITING, Waiter
 
 from weft import versions
+from weft._core.registry import SteppedTask, StockTask
 
 THROW = cython.declare(str, "throw")
 # Up to 3.13 the current task of a loop is an entry of this dict; later it is kept on the thread's state.
@@ -351,7 +359,7 @@ def new_wakeup(task: object) -> Wakeup:
 stepper = cython.declare(Stepper, Stepper.__new__(Stepper))
 
 
-class TaskScheduler(Scheduler):
+class TaskScheduler(TaskRegistry):
     def __cinit__(self, *args, **kwargs):
         self.current = None
         self.spawn_context = None
@@ -360,9 +368,6 @@ class TaskScheduler(Scheduler):
         # SAFETY: the module holds the class.
         self.step_type = cython.cast(cython.pointer(PyTypeObject), Stepper)
         self.stepper = stepper
-
-    def __dealloc__(self):
-        self.unlink_all()
 
     def call_soon(self, callback, *args, context=None):
         """Run ``callback(*args)`` in the next turn, after everything that was scheduled before it.
@@ -410,15 +415,6 @@ class TaskScheduler(Scheduler):
         self.hands_tasks = type(self).call_soon is CALL_SOON and "call_soon" not in own
         Scheduler._run(self, thread_id)
 
-    def tell(self, event, task, what):
-        """Tell whoever watches of something that may be a sign of lost work; never of a task that ends well."""
-        if self._task_observer is not None:
-            try:
-                self._task_observer(self, event, task, what)
-            except Exception as error:
-                self.call_exception_handler({"message": "Exception in what observes tasks", "exception": error})
-        return 0
-
     def enter(self, task):
         """Make ``task`` (or None) asyncio's current task."""
         if self.current is not task:
@@ -440,59 +436,6 @@ class TaskScheduler(Scheduler):
     def before_callback(self):
         return self.enter(None)
 
-    def link(self, task, state):
-        """Take ``task`` into the registry, which keeps it alive."""
-        # SAFETY: the registry owns one reference to each task in it, taken here and dropped in unlink(); the pointers
-        # between them, and from them to the loop, are borrowed and never outlive the membership.
-        node: cython.pointer(PyObject) = cython.cast(cython.pointer(PyObject), task)
-        Py_INCREF(node)
-        state.loop = cython.cast(cython.pointer(PyObject), self)
-        state.previous = cython.NULL
-        state.next = self.first
-        if self.first != cython.NULL:
-            weft_state_of(self.first).previous = node
-        self.first = node
-        return 0
-
-    def unlink(self, task):
-        """The coroutine has ended, or the loop closes: let go of the task, and let it go of all that it holds."""
-        # SAFETY: the caller holds the task; neighbours are members, whom the registry keeps alive.
-        node: cython.pointer(PyObject) = cython.cast(cython.pointer(PyObject), task)
-        state: cython.pointer(StepState) = weft_state_of(node)
-        if state.loop == cython.NULL:
-            return 0
-        if state.previous != cython.NULL:
-            weft_state_of(state.previous).next = state.next
-        else:
-            self.first = state.next
-        if state.next != cython.NULL:
-            weft_state_of(state.next).previous = state.previous
-        state.next = state.previous = state.loop = cython.NULL
-        state.must_cancel = False
-        weft_hold(cython.address(state.coroutine), cython.NULL)
-        weft_hold(cython.address(state.held), cython.NULL)
-        weft_hold(cython.address(state.context), cython.NULL)
-        Py_DECREF(node)  # SAFETY: the registry's reference
-        return 0
-
-    def _drop_scheduled(self) -> None:
-        Scheduler._drop_scheduled(self)
-        self.unlink_all()
-
-    def unlink_all(self):
-        while self.first != cython.NULL:
-            self.unlink(cython.cast(object, self.first))  # SAFETY: the registry owns a reference to it
-        return 0
-
-    def traverse_members(self, visit, data):
-        """Show the garbage collector the tasks of the registry."""
-        seen: cython.int = 0
-        node: cython.pointer(PyObject) = self.first
-        while seen == 0 and node != cython.NULL:
-            seen = visit(node, data)
-            node = weft_state_of(node).next
-        return seen
-
 
 # SAFETY: the module that defines the class holds it.
 wakeup_type = cython.declare(cython.pointer(PyTypeObject), cython.cast(cython.pointer(PyTypeObject), Wakeup))
@@ -500,8 +443,7 @@ task_type = cython.declare(cython.pointer(PyTypeObject), cython.NULL)
 listener_type = cython.declare(cython.pointer(PyTypeObject), cython.NULL)
 
 
-#: What ``weft.Task`` derives from: an ``asyncio.Task`` with room for our state.
-SteppedTask = weft_make_task_base(StockTask)
+weft_share_state(StockTask, SteppedTask)
 
 
 def register_listener_type(cls):

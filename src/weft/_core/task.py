@@ -11,16 +11,8 @@ import enum
 
 import cython
 from cython.cimports.libc.stdint import uint64_t
-from cython.cimports.weft._core.stepper import (
-    StepState,
-    TaskScheduler,
-    register_task_type,
-    state_of,
-    state_to_fill,
-    weft_get_number,
-    weft_hold,
-    weft_set_number,
-)
+from cython.cimports.weft._core.registry import StepState, weft_get_number, weft_hold, weft_set_number
+from cython.cimports.weft._core.stepper import TaskScheduler, register_task_type, state_of, state_to_fill
 from cython.cimports.weft._core.stepper import start as start_stepping
 from cython.cimports.weft._core.stepper import start_eagerly as start_stepping_eagerly
 from cython.cimports.weft._core.sys.python import (
@@ -38,7 +30,7 @@ from cython.cimports.weft._core.sys.python import (
 )
 
 from weft import versions
-from weft._core.stepper import SteppedTask
+from weft._core.registry import SteppedTask
 
 StockTask = cython.declare(object, _asyncio.Task)
 STOCK_GET_NAME = cython.declare(object, _asyncio.Task.get_name)

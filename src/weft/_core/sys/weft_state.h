@@ -1,8 +1,8 @@
 /* What weft keeps of a task, and the type whose instances have room for it.
  *
  * An asyncio.Task is a C structure whose layout is private. PyType_FromSpecWithBases() may derive a type from it that is
- * larger, and what comes after the base's own size is ours. Included by stepper.pxd alone; weft_make_task_base() is
- * called once, at import, before there are instances.
+ * larger, and what comes after the base's own size is ours. Included by registry.pxd alone; weft_make_task_base() is
+ * called once, at import, before there are instances, and weft_share_state() by each other module that looks at states.
  */
 #ifndef WEFT_STATE_H
 #define WEFT_STATE_H
@@ -109,12 +109,17 @@ static PyType_Slot weft_task_slots[] = {
     {0, NULL},
 };
 
-/* A new reference to the type, or NULL with an exception set. */
-static inline PyObject *weft_make_task_base(PyObject *stock) {
+static inline void weft_share_state(PyObject *stock, PyObject *base) {
     weft_stock_task = (PyTypeObject *)stock;
     weft_state_offset = weft_stock_task->tp_basicsize;
+    weft_task_base = (PyTypeObject *)base;
+}
+
+/* A new reference to the type, or NULL with an exception set. */
+static inline PyObject *weft_make_task_base(PyObject *stock) {
+    weft_share_state(stock, NULL);
     PyType_Spec spec = {
-        .name = "weft._core.stepper.SteppedTask",
+        .name = "weft._core.registry.SteppedTask",
         .basicsize = (int)(weft_state_offset + (Py_ssize_t)sizeof(weft_state)),
         .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
         .slots = weft_task_slots,
