@@ -6,8 +6,8 @@ with what tasks need: the registry that keeps unfinished ones alive, the current
 the callbacks which never become a handle.
 
 Invariants: a task is in its loop's registry from its start until its coroutine has ended; while it waits, exactly
-one done callback (the task itself) stands in what it waits for; asyncio's current task is this task from its first instruction
-to its last, and is set back before anything that is not a step runs.
+one done callback (the task itself) stands in what it waits for; asyncio's current task is this task from its first
+instruction to its last, and is set back before anything that is not a step runs.
 """
 
 import asyncio
