@@ -90,7 +90,8 @@ def register_echo(size: int, connections: int, *, quick: bool = False) -> None:
     """Register one cell: a message size in bytes, a number of connections."""
     name = f"streams.echo-{size}x{connections}"
     if size == 1024:
-        SERVED[name] = f"{__name__}:serve_own_echo", ["--size", str(size), "--connections", str(connections)]
+        words = ["--size", str(size), "--connections", str(connections)]
+        SERVED[name] = f"{__name__}:serve_own_echo", "echo_load", words
     register(
         Case(
             name,

@@ -17,7 +17,7 @@ def primes(limit: int) -> int:
 
 async def main() -> None:
     """Counts, while nobody else gets a turn."""
-    print(primes(60_000))  # should be: await loop.run_in_executor(pool, primes, 60_000)
+    print(primes(200_000))  # should be: await loop.run_in_executor(pool, primes, 200_000)
 
 
 if __name__ == "__main__":

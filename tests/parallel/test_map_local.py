@@ -165,9 +165,7 @@ class TestBackPressure:
 class TestFailures:
     def test_the_item_is_named(self, run: Run) -> None:
         async def main() -> None:
-            with pytest.raises(
-                weft.MapError, match=r"item 2 \(0\) failed: ZeroDivisionError: integer division"
-            ) as caught:
+            with pytest.raises(weft.MapError, match=r"item 2 \(0\) failed: ZeroDivisionError: ") as caught:
                 await weft.map(lambda number: 1 // number, [2, 1, 0, 3])
             assert (caught.value.item, caught.value.index) == (0, 2)
             assert isinstance(caught.value.__cause__, ZeroDivisionError)

@@ -148,7 +148,8 @@ class TestFrames:
         assert rank(__file__) == 0
         assert rank(sysconfig.get_path("purelib") + "/requests/api.py") == 1
         assert rank(asyncio.__file__) == 2
-        assert rank("<frozen importlib._bootstrap>") == 2
+        assert rank("<frozen os>") == 2
+        assert rank("<frozen importlib._bootstrap>") == 4
         assert rank(sys.modules["weft"].__file__ or "") == 3
         assert rank("<stdin>") == 0
 

@@ -244,7 +244,8 @@ def spawner_of(loop):
         spawner_class = type(loop)
         # SAFETY: held by the line above.
         spawner_type = cython.cast(cython.pointer(PyTypeObject), spawner_class)
-    return loop if loop._task_factory is None else None
+    # Who wants to hear of each task, as weft.watch does, puts a method of his own before ours.
+    return loop if loop._task_factory is None and "create_task" not in vars(loop) else None
 
 
 def spawn(loop, coro):

@@ -24,6 +24,7 @@ from cython.cimports.weft._core.tls_flow import FLUSHING, FRESH, HANDSHAKE, SHUT
 # Seconds: asyncio's.
 HANDSHAKE_TIMEOUT = cython.declare(object, asyncio.constants.SSL_HANDSHAKE_TIMEOUT)
 SHUTDOWN_TIMEOUT = cython.declare(object, asyncio.constants.SSL_SHUTDOWN_TIMEOUT)
+STOCK_TRANSPORT = cython.declare(object, getattr(asyncio.sslproto, "_SSLProtocolTransport", asyncio.Transport))
 STATE_NAMES = cython.declare(tuple, ("fresh", "handshake", "open", "flushing", "shutdown", "closed"))
 # What asyncio asks for at the end of every handshake, and we when someone wants to know.
 LATE_ANSWERS = cython.declare(tuple, ("peercert", "cipher", "compression"))
@@ -88,8 +89,9 @@ class TlsTransport(TlsFlow):
 
     @property
     def __class__(self):
-        # isinstance(transport, asyncio.Transport) holds without deriving from a class that has no C layout.
-        return asyncio.Transport
+        # isinstance(transport, asyncio.Transport) holds without deriving from a class that has no C layout; who knows TLS
+        # by the class of asyncio's own transport is told so as well.
+        return STOCK_TRANSPORT
 
     def __repr__(self):
         return f"<weft.TlsTransport {self.phase_name()} over {self.below!r}>"

@@ -15,7 +15,7 @@ import warnings
 import weakref
 from asyncio import coroutines, events
 from asyncio.log import logger
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from typing import Any
 
 from weft.errors import LoopRunningError
@@ -218,11 +218,11 @@ class Lifecycle(Host):
         self._asyncgens.discard(generator)
         if not self.is_closed():
             # Garbage collection may run in any thread.
-            self.call_soon_threadsafe(self._close_dropped, generator)
+            self.call_soon_threadsafe(self._close_dropped, generator, generator.aclose())
 
-    def _close_dropped(self, generator: AsyncGenerator[Any, Any]) -> None:
+    def _close_dropped(self, generator: AsyncGenerator[Any, Any], closing: Coroutine[Any, Any, None]) -> None:
         troubles.found("generators_left", [generator], "was dropped before its end")
-        self.create_task(generator.aclose())
+        self.create_task(closing)
 
     async def shutdown_asyncgens(self) -> None:
         """Close every asynchronous generator that is still open; later ones give a warning."""

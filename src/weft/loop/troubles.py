@@ -44,8 +44,9 @@ def observe(loop: Any, event: str, task: Any, what: Any) -> None:
     """Hear of an event of a task of ``loop``."""
     if event == "failed":
         gathers = [callback for callback, _ in what if _is_gather(callback)] if what else None
-        # After its callbacks; those whom they wake have their turn after that. A box: references will be counted.
-        loop.call_soon(_look_after, loop, [task], gathers, 2 if what else 0)
+        # After its callbacks; those whom they wake have their turn after that. Weak: should the loop stop before, this
+        # is not to keep the task.
+        loop.call_soon(_look_after, loop, weakref.ref(task), gathers, 2 if what else 0)
     elif event == "cancelling":
         for callback, _ in what._callbacks or ():
             if _is_of(callback, "shield."):
@@ -128,15 +129,17 @@ def _is_of(callback: Any, function: str) -> bool:
     return getattr(callback, "__qualname__", "").startswith(function) and callback.__module__ == asyncio.tasks.__name__
 
 
-def _look_after(loop: Any, box: list[Any], gathers: list[Any] | None, turns: int) -> None:
+def _look_after(loop: Any, failed: weakref.ref[Any], gathers: list[Any] | None, turns: int) -> None:
     """The callbacks of a failed task have run: has anybody read its exception, and who was gathered with it?"""
-    if not gathers and not box[0]._log_traceback:
-        return  # as mostly: who awaited it has read it
+    task = failed()
+    if task is None or (not gathers and not task._log_traceback):
+        return  # as mostly: it has gone, and asyncio has said what there was to say, or who awaited it has read it
     if turns:
-        loop.call_soon(_look_after, loop, box, gathers, turns - 1)
+        loop.call_soon(_look_after, loop, failed, gathers, turns - 1)
         return
     for callback in gathers or ():
-        found("gather_failed", box[0], callback)
-    # Where ours is the only reference left, asyncio's own report comes when it goes, with the return from here.
-    if box[0]._log_traceback:
+        found("gather_failed", task, callback)
+    if task._log_traceback:
+        box = [task]  # references to it will be counted
+        del task
         found("exception_unread", loop, box)

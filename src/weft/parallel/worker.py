@@ -63,7 +63,7 @@ class _Worker:
     """Runs jobs, and is the ``Reports`` of the backend that runs async ones."""
 
     def __init__(self, board: Board) -> None:
-        self._loop = asyncio.get_running_loop()
+        self._loop: Any = asyncio.get_running_loop()  # weft's
         self.ended: asyncio.Future[None] = self._loop.create_future()
         self.wire = Wire(self._on_frame, self._on_end, self._go_on)
         self._board = board
@@ -102,7 +102,11 @@ class _Worker:
             self.ended.set_result(None)
 
     def _set_up(self, payload: bytes) -> None:
-        """Learns what to do. Not in a task: the parent's main module may be imported, which may do what it likes."""
+        """Learns what to do. Not in a task: the parent's main module may be imported, which may do what it likes.
+
+        Nor does it matter how long that takes: nothing else runs here yet.
+        """
+        threshold, self._loop.stall_threshold = self._loop.stall_threshold, None
         try:
             setup: Setup = pickle.loads(payload)
             sys.path[:], sys.argv[:] = setup["path"], setup["argv"]
@@ -114,6 +118,8 @@ class _Worker:
             self._send(Kind.BROKEN, portable(exc, by_value=False))
         else:
             self._starting = self._loop.create_task(self._start())
+        finally:
+            self._loop.stall_threshold = threshold
 
     async def _start(self) -> None:
         try:

@@ -57,9 +57,12 @@ _RUN = Lifecycle.run_forever.__code__
 
 
 def rank(filename: str) -> int:
-    """How much a file is the program's own: 0 for that, 1 for a library, 2 for the standard library, 3 for weft."""
+    """How much a file is the program's own: 0 for that, 1 for a library, 2 for the standard library, 3 for weft.
+
+    Last comes the import system, for which whoever imports is to blame.
+    """
     if filename.startswith("<frozen"):
-        return 2
+        return 4 if filename.startswith("<frozen importlib") else 2
     path = os.path.realpath(filename)
     if path.startswith(_OURS):
         return 3

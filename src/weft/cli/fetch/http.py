@@ -15,6 +15,8 @@ from typing import Any, Protocol
 from weft.cli.fetch.model import Item, Result, SinkError
 from weft.cli.fetch.options import Options
 from weft.cli.fetch.sinks.files import BodyFile, Files
+from weft.http import Client, Limits, Retry, Timeout  # here: imported in the loop, they would block it
+from weft.http.cookies import NoCookies
 
 __all__ = ["ClientLike", "Fetcher", "ResponseLike", "make_client"]
 
@@ -39,9 +41,6 @@ class ClientLike(Protocol):
 
 def make_client(options: Options) -> Any:
     """A client for these options; it is closed by ``async with``."""
-    from weft.http import Client, Limits, Retry, Timeout
-    from weft.http.cookies import NoCookies
-
     given = {
         "total": options.timeout,
         "connect": options.connect_timeout,
