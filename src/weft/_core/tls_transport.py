@@ -89,8 +89,8 @@ class TlsTransport(TlsFlow):
 
     @property
     def __class__(self):
-        # isinstance(transport, asyncio.Transport) holds without deriving from a class that has no C layout; who knows TLS
-        # by the class of asyncio's own transport is told so as well.
+        # isinstance(transport, asyncio.Transport) holds without deriving from a class that has no C layout; who knows
+        # TLS by the class of asyncio's own transport is told so as well.
         return STOCK_TRANSPORT
 
     def __repr__(self):
