@@ -196,6 +196,22 @@ class TestSignals:
         """
         assert killed(source, signal.SIGTERM) == (143, "rest\n", "")
 
+    def test_not_in_the_middle_of_a_callback(self) -> None:
+        """What the callback has looked at still holds when it goes on: asyncio's own ``sleep`` relies on that."""
+        source = """
+            async def main():
+                future = asyncio.get_running_loop().create_future()
+                def answer():
+                    if not future.cancelled():
+                        ready()
+                        os.kill(os.getpid(), signal.SIGTERM)  # Python runs the handler before the next line
+                        future.set_result(None)
+                asyncio.get_running_loop().call_soon(answer)
+                await future
+                await asyncio.sleep(60)
+        """
+        assert killed(source) == (143, "", "")
+
     def test_plain_programs_die_of_it(self) -> None:
         source = "ready(); time.sleep(60)\n# own end"
         assert killed(source, signal.SIGTERM) == (-signal.SIGTERM, "", "")

@@ -145,15 +145,18 @@ class Shutdown:
         else:
             self.signum = signum
             self._begin()
+            # Between two callbacks, not here: a task cancelled in the middle of one surprises it, as
+            # `if not future.cancelled(): future.set_result(...)` would then raise.
             with suppress(RuntimeError):  # the loop is closed: the end is near
-                self.loop.call_soon_threadsafe(self._stop_accepting)
-            self._cancel_main()
+                self.loop.call_soon_threadsafe(self._react)
 
     def _ring(self) -> None:
         with suppress(RuntimeError):  # it rings already
             self._bell.release()
 
-    def _cancel_main(self) -> None:
+    def _react(self) -> None:
+        """What a signal starts. Runs in the loop: at once, or when it runs the first time."""
+        self._stop_accepting()
         main = self.loop._awaited
         if self.main is None and main is not None and self._expiry is None and main.cancel():
             self.main = self.loop._ending = main
@@ -161,7 +164,6 @@ class Shutdown:
     def _stop_accepting(self) -> None:
         for server in list(self.loop._servers):
             server.close()
-        self._cancel_main()  # should the signal have come before the loop ran
 
     # -- the thread that watches ---------------------------------------------------------------------------------------
 

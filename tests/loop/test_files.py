@@ -429,8 +429,10 @@ class TestFlowControl:
                 connection.peer.transport.pause_reading()
                 sending = asyncio.ensure_future(asyncio.get_running_loop().sendfile(connection.transport, long))
                 low, high = connection.transport.get_write_buffer_limits()
-                while connection.transport.get_write_buffer_size() < high:
-                    await asyncio.sleep(0.001)
+                before = -1  # until the kernel, too, is full: what it takes later could end the pause
+                while (size := connection.transport.get_write_buffer_size()) < high or size != before:
+                    before = size
+                    await asyncio.sleep(0.05)
                 assert not flow.paused
                 sending.cancel()
                 with pytest.raises(asyncio.CancelledError):
