@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 import subprocess
@@ -231,6 +230,20 @@ class TestOrder:
         """
         assert killed(source, signal.SIGTERM) == (143, "False True\n", "")
 
+    def test_a_server_does_not_wait_for_idle_clients(self) -> None:
+        """From Python 3.12 to 3.13 ``serve_forever`` would, however long they stay."""
+        source = """
+            async def main():
+                server = await asyncio.start_server(lambda r, w: None, "127.0.0.1", 0)
+                client = socket.create_connection(server.sockets[0].getsockname())
+                while not server._active_count if hasattr(server, "_active_count") else not server._clients:
+                    await asyncio.sleep(0)
+                async with server:
+                    ready()
+                    await server.serve_forever()
+        """
+        assert killed(source, signal.SIGTERM) == (143, "", "")
+
     def test_what_was_written_leaves(self) -> None:
         """A client that reads slowly still gets all of it, after every task has ended."""
         source = """
@@ -419,98 +432,3 @@ class TestTimeout:
     def test_argument_that_makes_no_sense(self, value: float) -> None:
         with pytest.raises(ValueError, match="shutdown_timeout"):
             weft.Runner(shutdown_timeout=value)
-
-
-class TestWindingDown:
-    """What asyncio.run() does at its end, weft.run() does too."""
-
-    def test_another_loop_is_left_to_asyncio(self) -> None:
-        async def main() -> None:
-            await asyncio.sleep(0)
-
-        with weft.Runner(loop_factory=asyncio.SelectorEventLoop, shutdown_timeout=0) as runner:
-            runner.run(main())
-
-    def test_a_task_may_take_its_time_to_clean_up(self) -> None:
-        log: list[str] = []
-
-        async def work() -> None:
-            try:
-                await asyncio.sleep(60)
-            finally:
-                for _ in range(10):
-                    await asyncio.sleep(0)
-                log.append("clean")
-
-        async def main() -> None:
-            task = asyncio.create_task(work())
-            await asyncio.sleep(0)
-            assert not task.done()
-
-        weft.run(main())
-        assert log == ["clean"]
-
-    def test_who_cleans_up_already_is_not_interrupted(self) -> None:
-        log: list[str] = []
-
-        async def work() -> None:
-            try:
-                await asyncio.sleep(60)
-            finally:
-                await asyncio.sleep(0.01)
-                log.append("clean")
-
-        async def main() -> None:
-            task = asyncio.create_task(work())
-            await asyncio.sleep(0)
-            task.cancel()
-            await asyncio.sleep(0)
-
-        weft.run(main())
-        assert log == ["clean"]
-
-    @pytest.mark.realtime
-    def test_but_not_for_ever(self) -> None:
-        async def work() -> None:
-            try:
-                await asyncio.sleep(60)
-            finally:
-                await asyncio.sleep(60)
-
-        async def main() -> asyncio.Task[None]:
-            task = asyncio.create_task(work())
-            await asyncio.sleep(0)
-            task.cancel()
-            await asyncio.sleep(0)
-            return task
-
-        assert weft.run(main(), shutdown_timeout=None).cancelled()
-
-    def test_an_exit_in_a_task_that_is_left(self) -> None:
-        async def work() -> None:
-            try:
-                await asyncio.sleep(60)
-            finally:
-                raise SystemExit(7)
-
-        async def main() -> None:
-            task = asyncio.create_task(work())
-            await asyncio.sleep(0)
-            assert not task.done()
-
-        with pytest.raises(SystemExit, match="7"):
-            weft.run(main())
-
-    def test_runs_after_an_interrupt(self) -> None:
-        async def interrupted() -> None:
-            asyncio.get_running_loop().call_soon(os.kill, os.getpid(), signal.SIGINT)
-            await asyncio.sleep(60)
-
-        async def answer() -> int:
-            await asyncio.sleep(0)
-            return 42
-
-        with weft.Runner() as runner:
-            with pytest.raises(KeyboardInterrupt):
-                runner.run(interrupted())
-            assert runner.run(answer()) == 42

@@ -15,6 +15,10 @@ _collecting = gc.isenabled() and gc.get_freeze_count() == 0
 if _collecting:
     gc.disable()
 
+from weft._start import import_asyncio
+
+import_asyncio()
+
 from weft._core.task import Task, TaskState
 from weft._version import __version__
 from weft.loop import EventLoop

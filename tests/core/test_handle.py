@@ -7,6 +7,7 @@ import contextvars
 import gc
 import sys
 import threading
+import time
 import weakref
 from typing import Any
 
@@ -263,6 +264,50 @@ class TestThreadSafeHandle:
         thread.join()
         assert order == ["callback", "cancelled"]
         assert ended.is_set()
+
+    def test_many_threads_wait_for_its_end(self, loop: asyncio.AbstractEventLoop) -> None:
+        running, order = threading.Event(), list[str]()
+
+        def work() -> None:
+            running.set()
+            time.sleep(0.05)
+            order.append("callback")
+
+        def cancel() -> None:
+            assert running.wait(30)
+            assert handle.cancelled() in (False, True)
+            handle.cancel()
+            order.append("cancelled")
+
+        handle = loop.call_soon_threadsafe(work)
+        threads = [threading.Thread(target=cancel) for _ in range(5)]
+        for thread in threads:
+            thread.start()
+        turns(loop)
+        for thread in threads:
+            thread.join(30)
+        assert order == ["callback", *["cancelled"] * 5]
+
+    def test_its_end_is_an_exception(self, loop: asyncio.AbstractEventLoop) -> None:
+        running = threading.Event()
+
+        def work() -> None:
+            running.set()
+            time.sleep(0.05)
+            raise KeyboardInterrupt
+
+        def cancel() -> None:
+            assert running.wait(30)
+            handle.cancel()
+
+        handle = loop.call_soon_threadsafe(work)
+        thread = threading.Thread(target=cancel)
+        thread.start()
+        with pytest.raises(KeyboardInterrupt):
+            loop.run_forever()
+        thread.join(30)
+        assert not thread.is_alive()
+        assert handle.cancelled()
 
     def test_can_be_cancelled_by_its_own_callback(self, loop: asyncio.AbstractEventLoop) -> None:
         handles: list[asyncio.Handle] = []

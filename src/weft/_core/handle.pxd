@@ -30,7 +30,10 @@ cdef class Handle(Runnable):
 
 @cython.final
 cdef class ThreadSafeHandle(Handle):
-    cdef object lock
+    cdef unsigned long runner  # the thread in which the callback runs; 0: it does not
+    cdef list waiting  # the locks of the threads that wait for its end
+
+    cdef int wait_for_runner(self) except -1
 
 cdef Handle new_handle(object loop, object callback, tuple args, object context, bint debug)
 cdef Handle new_threadsafe_handle(object loop, object callback, tuple args, object context, bint debug)

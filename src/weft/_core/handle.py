@@ -14,6 +14,7 @@ from asyncio import format_helpers
 
 import cython
 from cython.cimports.cpython.contextvars import PyContext_CopyCurrent, PyContext_Enter, PyContext_Exit
+from cython.cimports.weft._core.sys.python import PyThread_get_thread_ident
 
 from weft import versions
 
@@ -157,23 +158,44 @@ weft_pool_type(Handle)
 
 
 class ThreadSafeHandle(Handle):
-    """What ``call_soon_threadsafe`` returns from CPython 3.14 on: ``cancel()`` waits for a callback that is running."""
+    """What ``call_soon_threadsafe`` returns from CPython 3.14 on: ``cancel()`` waits for a callback that is running.
+
+    asyncio has a lock in each of them, of which next to none is ever waited for. Here who has to wait brings a lock of
+    its own: the GIL makes it one step to see that the callback runs and to line up for its end.
+    """
 
     @property
     def __class__(self):
         return versions.THREADSAFE_HANDLE
 
     def run(self, argument):
-        with self.lock:
+        self.runner = PyThread_get_thread_ident()
+        try:
             return Handle.run(self, argument)
+        finally:
+            self.runner = 0
+            if self.waiting is not None:
+                for lock in self.waiting:
+                    lock.release()
+                self.waiting = None
 
     def cancel(self) -> None:
-        with self.lock:
-            Handle.cancel(self)
+        self.wait_for_runner()
+        Handle.cancel(self)
 
     def cancelled(self) -> bool:
-        with self.lock:
-            return self.is_cancelled
+        self.wait_for_runner()
+        return self.is_cancelled
+
+    def wait_for_runner(self):
+        while self.runner != 0 and self.runner != PyThread_get_thread_ident():
+            if self.waiting is None:
+                self.waiting = []
+            lock = threading.Lock()
+            lock.acquire()
+            self.waiting.append(lock)
+            lock.acquire()
+        return 0
 
 
 def _describe(handle: Handle) -> str:
@@ -200,7 +222,6 @@ def new_handle(loop, callback, args, context, debug):
 def new_threadsafe_handle(loop, callback, args, context, debug):
     handle: ThreadSafeHandle = ThreadSafeHandle.__new__(ThreadSafeHandle)
     fill(handle, loop, callback, args, context, debug)
-    handle.lock = threading.RLock()
     return handle
 
 

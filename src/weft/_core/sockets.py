@@ -10,11 +10,6 @@ like one, through its own methods. The mixin ``SocketCalls`` is part of the loop
 import os
 import socket
 
-try:
-    import ssl
-except ImportError:  # a Python built without OpenSSL
-    ssl = None
-
 import cython
 from cython.cimports.cpython.buffer import PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cython.cimports.libc.stdlib import malloc
@@ -31,7 +26,6 @@ from cython.cimports.weft._core.sys.python import (
 from cython.cimports.weft._core.waiter import Waiter, new_waiter
 from cython.cimports.weft._core.watcher import Watcher, watcher_at, watcher_of
 
-TLS_SOCKETS = cython.declare(tuple, () if ssl is None else (ssl.SSLSocket,))
 SOCKET = cython.declare(object, socket.socket)
 # What an attempt returns when there is nothing to be had; no socket's method does.
 NOT_YET = cython.declare(object, object())
@@ -52,7 +46,7 @@ class SocketCall(Operation):
         """Refuse what no loop can use; find out about the socket."""
         self.loop = self.given_loop
         self.is_plain = type(self.sock) is SOCKET
-        if self.loop.debug or (not self.is_plain and isinstance(self.sock, TLS_SOCKETS)):
+        if self.loop.debug or not self.is_plain:
             self.given_loop._check_socket(self.sock)
         return self.look()
 

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         def _transport_of(self, fd: int) -> asyncio.BaseTransport | None: ...
 
         # Servers
+        _ending: asyncio.Future[Any] | None
         _servers: weakref.WeakSet[Any]
 
         # Names

@@ -10,14 +10,10 @@ import errno
 import os
 import socket
 import stat
+import sys
 from asyncio.log import logger
 from itertools import chain, zip_longest
 from typing import TYPE_CHECKING, Any, TypeAlias
-
-try:
-    import ssl
-except ImportError:  # a Python built without OpenSSL
-    ssl = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -27,7 +23,6 @@ if TYPE_CHECKING:
 AddressInfo: TypeAlias = tuple[Any, Any, int, str, Any]
 """One entry of ``socket.getaddrinfo``: family, type, protocol, canonical name, socket address."""
 
-TLS_SOCKETS: tuple[type, ...] = (ssl.SSLSocket,) if ssl is not None else ()
 MAX_PORT = 65535
 UNAVAILABLE = errno.EADDRNOTAVAIL
 """The error of an address that may be one of several that cannot be had: the others may do."""
@@ -110,9 +105,16 @@ def bind_error(address: Any, error: OSError) -> OSError:
     return OSError(error.errno, f"error while attempting to bind on address {address!r}: {str(error).lower()}")
 
 
+def is_tls(sock: socket.socket) -> bool:
+    """Whether it is an ``ssl.SSLSocket``, which nobody can have who has not imported ``ssl``."""
+    if type(sock) is socket.socket or (ssl := sys.modules.get("ssl")) is None:
+        return False
+    return isinstance(sock, ssl.SSLSocket)
+
+
 def check_not_tls(sock: socket.socket) -> None:
     """Refuse an ``ssl.SSLSocket``: its own buffering and handshake know nothing of the loop."""
-    if isinstance(sock, TLS_SOCKETS):
+    if is_tls(sock):
         raise TypeError("Socket cannot be of type SSLSocket")
 
 

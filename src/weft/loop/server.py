@@ -112,7 +112,7 @@ class Server(asyncio.Server):
         """Accept until ``close()`` or cancellation, then wait as ``wait_closed`` does.
 
         From Python 3.14 on the connections are closed first, as asyncio does there: an idle one would be waited for
-        without end.
+        without end. So they are on any Python when a signal ends the run.
 
         Raises:
             RuntimeError: somebody awaits this already, or the server is closed.
@@ -128,7 +128,7 @@ class Server(asyncio.Server):
             await self._forever
         except asyncio.CancelledError:
             self.close()
-            if SERVE_FOREVER_CLOSES_CONNECTIONS:
+            if SERVE_FOREVER_CLOSES_CONNECTIONS or self._loop._ending is not None:
                 self.close_clients()
             await self.wait_closed()
             raise

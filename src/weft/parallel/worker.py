@@ -8,7 +8,6 @@ the end of the socket, or by the kernel's signal where a function does not let i
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import os
 import pickle
 import signal
@@ -25,6 +24,7 @@ from weft.parallel.jobs import Job
 from weft.parallel.local import Local, is_async
 from weft.parallel.shipping import dumps, install_main, portable
 from weft.parallel.wire import Frame, Kind, Wire
+from weft.parents import end_with_parent
 from weft.runner import run
 
 __all__ = ["Setup", "main"]
@@ -32,24 +32,18 @@ __all__ = ["Setup", "main"]
 Setup = dict[str, Any]
 
 SLICE = 0.001  # seconds after which results are sent and the socket is looked at, where items are shorter
-PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
 def main() -> None:
     """Works until the parent has no more to do, or is gone."""
     connection, board, parent = map(int, sys.argv[1:])
-    _end_with(parent)
+    if not end_with_parent(parent, signal.SIGKILL):
+        os._exit(0)
     for fd in (connection, board):
         os.set_inheritable(fd, False)  # what the function starts must not hold them
     memory = Board(board)
     os.close(board)
     run(_serve(socket.socket(fileno=connection), memory))
-
-
-def _end_with(parent: int) -> None:
-    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent:  # it was faster
-        os._exit(0)
 
 
 async def _serve(connection: socket.socket, board: Board) -> None:

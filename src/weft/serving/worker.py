@@ -7,7 +7,6 @@ Called by ``weft.serving`` and ``weft run``.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import socket
@@ -18,14 +17,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from weft.loop import listening
+from weft.parents import end_with_parent
 from weft.serving.control import VARIABLE, Wish, receive, send
 
 __all__ = ["Membership", "Place", "join"]
 
 ANSWER_TIMEOUT = 30.0
 """Seconds that the supervisor, which does little else, has for an answer."""
-
-PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
 @dataclass(frozen=True)
@@ -97,8 +95,7 @@ def join() -> Membership | None:
 
 def _end_with(parent: int, control: socket.socket) -> None:
     """Have the kernel send SIGTERM when the supervisor ends, however it does."""
-    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
-    if os.getppid() != parent or _is_over(control):  # it ended before the kernel was told
+    if not end_with_parent(parent, signal.SIGTERM) or _is_over(control):
         raise SystemExit(128 + signal.SIGTERM)
 
 

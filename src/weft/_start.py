@@ -1,0 +1,107 @@
+"""The import of asyncio, without the tenth of it that only programs with TLS need.
+
+asyncio imports ``ssl`` and ``asyncio.sslproto`` when it is imported, and uses them when a connection asks for TLS. Here
+both become modules that are executed when something first asks for a name in them, as ``importlib.util.LazyLoader``
+does; that one is not used as two threads that ask at the same time may get half a module from it (up to 3.12). The
+invariant: whoever gets a name from such a module, sets one or lists them has the whole module, in whatever thread.
+Called once, by ``weft/__init__.py``: docs/decisions/0013-what-a-start-costs.md.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import threading
+from importlib.machinery import PathFinder
+from types import ModuleType
+
+TYPE_CHECKING = False  # `typing` is not imported by everything here, and takes longer than all of this
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from importlib.abc import Loader
+    from importlib.machinery import ModuleSpec
+    from typing import Any
+
+__all__ = ["import_asyncio"]
+
+LATER = ("ssl", "asyncio.sslproto")
+
+_lock = threading.RLock()  # one for both, as the second imports the first
+_loading: set[str] = set()
+
+
+class LaterModule(ModuleType):
+    """A module that has only the names that the import system gives to each, until it is asked for another."""
+
+    def __getattr__(self, name: str) -> Any:
+        _load(self)
+        return getattr(self, name) if type(self) is ModuleType else ModuleType.__getattribute__(self, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        _load(self)
+        ModuleType.__setattr__(self, name, value)
+
+    def __delattr__(self, name: str) -> None:
+        _load(self)
+        ModuleType.__delattr__(self, name)
+
+    def __dir__(self) -> list[str]:
+        _load(self)
+        return list(ModuleType.__dir__(self))
+
+
+def _load(module: ModuleType) -> None:
+    with _lock:
+        if type(module) is ModuleType or module.__name__ in _loading:  # another thread was first; a circle of imports
+            return
+        assert module.__spec__ is not None
+        loader = module.__spec__.loader
+        assert isinstance(loader, LaterLoader)
+        _loading.add(module.__name__)
+        try:
+            module.__spec__.loader = module.__dict__["__loader__"] = loader.loader
+            loader.loader.exec_module(module)
+            ModuleType.__setattr__(module, "__class__", ModuleType)
+        except BaseException:
+            module.__spec__.loader = loader  # so that the next who asks gets the error, too
+            raise
+        finally:
+            _loading.discard(module.__name__)
+
+
+class LaterLoader:
+    """Makes the module now and executes it later."""
+
+    def __init__(self, loader: Loader) -> None:
+        self.loader = loader
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        return self.loader.create_module(spec)
+
+    def exec_module(self, module: ModuleType) -> None:
+        module.__class__ = LaterModule
+
+
+class LaterFinder:
+    """Finds the modules of ``LATER`` where they are, and nothing else."""
+
+    def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
+        if name not in LATER:
+            return None
+        spec = PathFinder.find_spec(name, path, target)
+        if spec is not None and spec.loader is not None:
+            loader: Any = LaterLoader(spec.loader)
+            spec.loader = loader
+        return spec
+
+
+def import_asyncio() -> None:
+    """Import asyncio, if nobody has yet, on a Python that has TLS: without, asyncio needs to see that."""
+    if "asyncio" in sys.modules or not (sys.modules.get("_ssl", PathFinder) and PathFinder.find_spec("_ssl")):
+        return
+    finder: Any = LaterFinder()
+    sys.meta_path.insert(0, finder)
+    try:
+        importlib.import_module("asyncio")
+    finally:
+        sys.meta_path.remove(finder)
