@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from tests.core.kit import run_script
@@ -14,7 +16,7 @@ import weft
 async def noop(): pass
 weft.run(noop())
 def is_whole(name):
-    return "OP_ALL" in vars(sys.modules[name]) or "SSLProtocol" in vars(sys.modules[name])
+    return not {"OP_ALL", "SSLProtocol", "getsource"}.isdisjoint(vars(sys.modules[name]))
 """
 
 
@@ -22,11 +24,26 @@ def check(source: str, before: str = "") -> None:
     assert run_script(before + RUN + source + "\nprint('done')") == "done\n"
 
 
-class TestTlsComesLater:
-    def test_a_run_does_without(self) -> None:
+class TestModulesThatComeLater:
+    @pytest.mark.parametrize(
+        "name",
+        [
+            "ssl",
+            "asyncio.sslproto",
+            pytest.param(
+                "inspect", marks=pytest.mark.skipif(sys.version_info >= (3, 14), reason="`traceback` needs it there")
+            ),
+        ],
+    )
+    def test_a_run_does_without(self, name: str) -> None:
+        check(f"assert not is_whole({name!r})")
+
+    def test_inspect(self) -> None:
         check("""
-assert not is_whole("ssl")
-assert not is_whole("asyncio.sslproto")
+import asyncio, inspect
+async def function(): pass
+assert inspect.iscoroutinefunction(function) and asyncio.iscoroutinefunction(function)
+assert is_whole("inspect") and not is_whole("ssl")
 """)
 
     def test_a_name_brings_the_module(self) -> None:
@@ -114,7 +131,9 @@ for _ in range(2):
         pass
     else:
         assert False
-del sys.modules["_ssl"]
+sys.modules["_ssl"] = before
+if before is None:
+    del sys.modules["_ssl"]
 assert ssl.SSLContext
 """)
 

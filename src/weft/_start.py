@@ -1,9 +1,10 @@
-"""The import of asyncio, without the tenth of it that only programs with TLS need.
+"""The import of asyncio, without the fifth of it that most programs never use.
 
-asyncio imports ``ssl`` and ``asyncio.sslproto`` when it is imported, and uses them when a connection asks for TLS. Here
-both become modules that are executed when something first asks for a name in them, as ``importlib.util.LazyLoader``
-does; that one is not used as two threads that ask at the same time may get half a module from it (up to 3.12). The
-invariant: whoever gets a name from such a module, sets one or lists them has the whole module, in whatever thread.
+asyncio imports ``ssl``, ``asyncio.sslproto`` and ``inspect`` when it is imported, and uses them when a connection asks
+for TLS, or debug mode asks what a callback is. Here they become modules that are executed when something first asks
+for a name in them, as ``importlib.util.LazyLoader`` does; that one is not used as two threads that ask at the same time
+may get half a module from it (up to 3.12). The invariant: whoever gets a name from such a module, sets one or lists
+them has the whole module, in whatever thread.
 Called once, by ``weft/__init__.py``: docs/decisions/0013-what-a-start-costs.md.
 """
 
@@ -24,9 +25,9 @@ if TYPE_CHECKING:
 
 __all__ = ["import_asyncio"]
 
-LATER = ("ssl", "asyncio.sslproto")
+LATER = ("ssl", "asyncio.sslproto", "inspect")
 
-_lock = threading.RLock()  # one for both, as the second imports the first
+_lock = threading.RLock()  # one for all, as the second imports the first
 _loading: set[str] = set()
 
 
@@ -96,7 +97,7 @@ class LaterFinder:
 
 
 def import_asyncio() -> None:
-    """Import asyncio, if nobody has yet, on a Python that has TLS: without, asyncio needs to see that."""
+    """Import asyncio, if nobody has yet, on a Python that has TLS: without it, asyncio needs to see that."""
     if "asyncio" in sys.modules or not (sys.modules.get("_ssl", PathFinder) and PathFinder.find_spec("_ssl")):
         return
     finder: Any = LaterFinder()

@@ -12,7 +12,7 @@ instruction to its last, and is set back before anything that is not a step runs
 
 import asyncio
 from asyncio.exceptions import CancelledError
-from inspect import isgenerator
+from types import GeneratorType
 
 import cython
 from cython.cimports.cpython.contextvars import PyContext_Copy, PyContext_Enter, PyContext_Exit
@@ -272,7 +272,7 @@ def wait_for_other(task, state, awaited):
     """Subclasses, futures of foreign make, and everything that cannot be awaited."""
     blocking = getattr(awaited, "_asyncio_future_blocking", None)
     if blocking is None:
-        if isgenerator(awaited):
+        if isinstance(awaited, GeneratorType):
             return refuse(
                 task, state, f"yield was used instead of yield from for generator in task {task!r} with {awaited!r}"
             )

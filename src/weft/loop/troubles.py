@@ -19,8 +19,6 @@ from collections import deque
 from types import AsyncGeneratorType, CodeType, CoroutineType, GeneratorType
 from typing import Any
 
-from weft.loop import places
-
 __all__ = ["found", "handles_cancel", "note_coroutines", "observe"]
 
 ENDING = "_GatheringFuture"
@@ -73,6 +71,8 @@ def _survived(task: Any, error: BaseException) -> None:
         _stale[task] = task.cancelling()
     elif handles_cancel(task.get_coro()):
         if task not in _cleaning:
+            from weft.loop import places  # here: most runs end without
+
             _cleaning[task] = list(places.passed(traceback))
     else:
         found("cancellation_survived", task, error)
