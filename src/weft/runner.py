@@ -23,9 +23,6 @@ __all__ = ["Runner", "install", "new_event_loop", "run"]
 
 T = TypeVar("T")
 
-FROM_ENVIRONMENT = -1.0
-"""For ``shutdown_timeout``: what ``WEFT_SHUTDOWN_TIMEOUT`` says."""
-
 
 def new_event_loop() -> EventLoop:
     """A new, open event loop; for ``asyncio.Runner(loop_factory=weft.new_event_loop)`` and its like.
@@ -57,7 +54,7 @@ class Runner(asyncio.Runner):  # type: ignore[misc]  # final in typeshed alone: 
         debug: bool | None = None,
         loop_factory: Callable[[], asyncio.AbstractEventLoop] = new_event_loop,
         stall_threshold: float | EllipsisType | None = ...,
-        shutdown_timeout: float | None = FROM_ENVIRONMENT,
+        shutdown_timeout: float | EllipsisType | None = ...,
     ) -> None:
         def watched_loop() -> asyncio.AbstractEventLoop:
             loop = loop_factory()
@@ -70,7 +67,7 @@ class Runner(asyncio.Runner):  # type: ignore[misc]  # final in typeshed alone: 
 
         is_given = not isinstance(stall_threshold, EllipsisType)
         super().__init__(debug=debug, loop_factory=watched_loop if is_given else loop_factory)
-        if shutdown_timeout is not None and not shutdown_timeout >= 0 and shutdown_timeout != FROM_ENVIRONMENT:
+        if isinstance(shutdown_timeout, (int, float)) and not shutdown_timeout >= 0:
             raise ValueError(f"shutdown_timeout is {shutdown_timeout!r}; it should be seconds from 0 on, or None")
         self._shutdown_timeout = shutdown_timeout
         self._shutdown: Shutdown | None = None
@@ -81,7 +78,7 @@ class Runner(asyncio.Runner):  # type: ignore[misc]  # final in typeshed alone: 
         if self._shutdown is not None:
             self._shutdown.end()
         timeout = self._shutdown_timeout
-        return Shutdown(loop, timeout_from_environment() if timeout == FROM_ENVIRONMENT else timeout)
+        return Shutdown(loop, timeout_from_environment() if isinstance(timeout, EllipsisType) else timeout)
 
     def run(self, coro: Coroutine[Any, Any, T], *, context: contextvars.Context | None = None) -> T:
         """Run a coroutine in the runner's loop; see :meth:`asyncio.Runner.run`.
@@ -135,7 +132,7 @@ def run(
     debug: bool | None = None,
     accelerate: bool = False,
     stall_threshold: float | EllipsisType | None = ...,
-    shutdown_timeout: float | None = FROM_ENVIRONMENT,
+    shutdown_timeout: float | EllipsisType | None = ...,
 ) -> T:
     """Run the coroutine ``main`` on a new weft loop, clean up, and return its result: :func:`asyncio.run`, faster.
 
