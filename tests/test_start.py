@@ -107,11 +107,14 @@ else:
 import threading
 sys.setswitchinterval(1e-6)
 import ssl, asyncio
-start, wrong = threading.Barrier(8), []
+start, wrong, names = threading.Barrier(8), [], vars(ssl)
 def ask(number):
     start.wait()
     try:
-        (ssl.create_default_context, ssl.get_server_certificate, asyncio.sslproto.SSLProtocol)
+        while number and "SSLContext" not in names: pass  # it gets its classes of sockets far below
+        assert number or ssl.get_server_certificate
+        assert ssl.SSLContext.sslsocket_class is not None
+        assert asyncio.sslproto.SSLProtocol
     except BaseException as error:
         wrong.append(error)
 threads = [threading.Thread(target=ask, args=(number,)) for number in range(8)]

@@ -28,7 +28,6 @@ __all__ = ["import_asyncio"]
 LATER = ("ssl", "asyncio.sslproto", "inspect")
 
 _lock = threading.RLock()  # one for all, as the second imports the first
-_loading: set[str] = set()
 
 
 class LaterModule(ModuleType):
@@ -36,38 +35,49 @@ class LaterModule(ModuleType):
 
     def __getattr__(self, name: str) -> Any:
         _load(self)
-        return getattr(self, name) if type(self) is ModuleType else ModuleType.__getattribute__(self, name)
+        return getattr(self, name)
 
     def __setattr__(self, name: str, value: Any) -> None:
         _load(self)
-        ModuleType.__setattr__(self, name, value)
+        setattr(self, name, value)
 
     def __delattr__(self, name: str) -> None:
         _load(self)
-        ModuleType.__delattr__(self, name)
+        delattr(self, name)
 
     def __dir__(self) -> list[str]:
         _load(self)
-        return list(ModuleType.__dir__(self))
+        return dir(self)
+
+
+class LoadingModule(ModuleType):
+    """The same while it is executed: other threads wait for the end of that, whatever they ask for."""
+
+    def __getattribute__(self, name: str) -> Any:
+        with _lock:
+            return ModuleType.__getattribute__(self, name)
 
 
 def _load(module: ModuleType) -> None:
     with _lock:
-        if type(module) is ModuleType or module.__name__ in _loading:  # another thread was first; a circle of imports
+        if type(module) is not LaterModule:  # another thread was first
             return
-        assert module.__spec__ is not None
-        loader = module.__spec__.loader
-        assert isinstance(loader, LaterLoader)
-        _loading.add(module.__name__)
+        spec = module.__spec__
+        assert spec is not None
+        later: Any = spec.loader
+        _become(module, LoadingModule)
         try:
-            module.__spec__.loader = module.__dict__["__loader__"] = loader.loader
-            loader.loader.exec_module(module)
-            ModuleType.__setattr__(module, "__class__", ModuleType)
+            spec.loader = module.__dict__["__loader__"] = later.loader
+            later.loader.exec_module(module)
         except BaseException:
-            module.__spec__.loader = loader  # so that the next who asks gets the error, too
+            spec.loader = later  # so that the next who asks gets the error, too
+            _become(module, LaterModule)
             raise
-        finally:
-            _loading.discard(module.__name__)
+        _become(module, ModuleType)
+
+
+def _become(module: ModuleType, kind: type[ModuleType]) -> None:
+    ModuleType.__setattr__(module, "__class__", kind)
 
 
 class LaterLoader:
@@ -80,7 +90,7 @@ class LaterLoader:
         return self.loader.create_module(spec)
 
     def exec_module(self, module: ModuleType) -> None:
-        module.__class__ = LaterModule
+        _become(module, LaterModule)
 
 
 class LaterFinder:
