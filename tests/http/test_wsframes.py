@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from weft.http import wsframes
@@ -248,6 +248,7 @@ class TestWrong:
         first, second = fed(Frames(deflate=Deflate(server_no_context_takeover=True)), data)
         assert (first.data, second.data.code) == (text.decode(), 1007)
 
+    @example(b"\x01\x02\x00\x80", None)  # the second byte is none of UTF-8
     @given(st.binary(max_size=200), st.sampled_from(DEFLATES))
     def test_noise_never_raises(self, noise: bytes, deflate: Deflate | None) -> None:
         frames = Frames(deflate=deflate, max_size=1000)

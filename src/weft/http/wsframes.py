@@ -239,11 +239,10 @@ class Frames:
             return Message(MessageType.CLOSE, code, event.reason or "")
         # A frame that is wrong comes as a CLOSE as well, but leaves the state as it was.
         self._failed, self._pieces = True, []
-        text = (
-            "a message is larger than the limit"
-            if code == TOO_BIG
-            else f"the server broke the protocol: {event.reason}"
-        )
+        reason = event.reason or ""
+        if "codec" in reason:  # Python's own words, which name a place that depends on how the bytes came
+            reason = "a text that is not UTF-8"
+        text = "a message is larger than the limit" if code == TOO_BIG else f"the server broke the protocol: {reason}"
         return Message(MessageType.ERROR, WebSocketError(text, code=code))
 
     def text(self, data: str) -> bytes:
