@@ -20,7 +20,6 @@ import time
 import warnings
 from collections.abc import Callable, Coroutine, Generator, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import FrameType
 from typing import Any, TypeVar
 
@@ -228,22 +227,11 @@ def _threads() -> dict[int, str]:
     known = {thread.native_id: thread.name for thread in threading.enumerate()}
     threads = {}
     for tid in map(int, os.listdir("/proc/self/task")):
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-            name = known.get(tid) or f"{_name_of_thread(tid)} (not a Python thread)"
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError), open(f"/proc/self/task/{tid}/comm") as comm:
+            name = known.get(tid) or f"{comm.read().strip()} (not a Python thread)"
             if name != "weft-watch (not a Python thread)":
                 threads[tid] = name
     return threads
-
-
-def _name_of_thread(tid: int) -> str:
-    """A thread that has just been started has the name of the process until it gives itself one."""
-    inherited = Path("/proc/self/comm").read_text()
-    for _ in range(100):
-        name = Path(f"/proc/self/task/{tid}/comm").read_text()
-        if name != inherited:
-            break
-        time.sleep(0.01)
-    return name.strip()
 
 
 def _children() -> dict[int, str]:
