@@ -216,7 +216,8 @@ def _open_fds() -> dict[int, str]:
         # The descriptor of this very listing is closed by now.
         with contextlib.suppress(FileNotFoundError):
             fds[int(name)] = os.readlink(f"/proc/self/fd/{name}")
-    return fds
+    # libffi keeps its own file open from the first use of ctypes on, where it maps trampolines from it.
+    return {fd: to for fd, to in fds.items() if "/libffi.so" not in to}
 
 
 def _threads() -> dict[int, str]:
