@@ -236,7 +236,7 @@ class TestOrder:
             async def main():
                 server = await asyncio.start_server(lambda r, w: None, "127.0.0.1", 0)
                 client = socket.create_connection(server.sockets[0].getsockname())
-                while not server._active_count if hasattr(server, "_active_count") else not server._clients:
+                while not server._clients:
                     await asyncio.sleep(0)
                 async with server:
                     ready()

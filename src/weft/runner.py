@@ -67,7 +67,7 @@ class Runner(asyncio.Runner):  # type: ignore[misc]  # final in typeshed alone: 
 
         is_given = not isinstance(stall_threshold, EllipsisType)
         super().__init__(debug=debug, loop_factory=watched_loop if is_given else loop_factory)
-        if isinstance(shutdown_timeout, (int, float)) and not shutdown_timeout >= 0:
+        if not (isinstance(shutdown_timeout, EllipsisType) or shutdown_timeout is None or shutdown_timeout >= 0):
             raise ValueError(f"shutdown_timeout is {shutdown_timeout!r}; it should be seconds from 0 on, or None")
         self._shutdown_timeout = shutdown_timeout
         self._shutdown: Shutdown | None = None

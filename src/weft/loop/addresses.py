@@ -105,16 +105,11 @@ def bind_error(address: Any, error: OSError) -> OSError:
     return OSError(error.errno, f"error while attempting to bind on address {address!r}: {str(error).lower()}")
 
 
-def is_tls(sock: socket.socket) -> bool:
-    """Whether it is an ``ssl.SSLSocket``, which nobody can have who has not imported ``ssl``."""
-    if type(sock) is socket.socket or (ssl := sys.modules.get("ssl")) is None:
-        return False
-    return isinstance(sock, ssl.SSLSocket)
-
-
 def check_not_tls(sock: socket.socket) -> None:
     """Refuse an ``ssl.SSLSocket``: its own buffering and handshake know nothing of the loop."""
-    if is_tls(sock):
+    if type(sock) is socket.socket or (ssl := sys.modules.get("ssl")) is None:
+        return  # nobody can have one who has not imported `ssl`
+    if isinstance(sock, ssl.SSLSocket):
         raise TypeError("Socket cannot be of type SSLSocket")
 
 

@@ -11,7 +11,7 @@ import socket
 from typing import Any
 
 from weft.loop._host import Host
-from weft.loop.addresses import INTERNET, check_not_tls, is_ipv4, is_tls, resolve
+from weft.loop.addresses import INTERNET, check_not_tls, is_ipv4, resolve
 
 FIRST_RETRY = 0.001
 LAST_RETRY = 0.05
@@ -26,8 +26,7 @@ class Sockets(Host):
 
         Raises as ``sock_recv``, and ``socket.gaierror`` for a name that cannot be resolved.
         """
-        if is_tls(sock) or self.get_debug():
-            self._check_socket(sock)
+        self._check_socket(sock)
         if sock.family in INTERNET and not is_ipv4(sock.family, address):
             infos = await resolve(self, address, family=sock.family, type=sock.type, proto=sock.proto)
             address = infos[0][4]

@@ -25,8 +25,6 @@ from weft.cli.race.options import Refused
 
 __all__ = ["Row", "become_child", "run_contender", "serving"]
 
-PR_SET_PDEATHSIG = 1  # linux/prctl.h, see prctl(2)
-
 
 class Row(Protocol):
     """Where the progress of a contender is shown."""
@@ -71,11 +69,10 @@ def run_contender(key: str, job: Job, row: Row) -> dict[str, Any]:
 
 def become_child() -> None:
     """Called first in a child: ties its life to the parent's, and allows it all the open files that it may have."""
-    import ctypes
+    from weft.parents import end_with_parent  # here: the parent has no need of it
 
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != int(os.environ["WEFT_RACE_PARENT"]):
-        os._exit(1)  # it died before the call above
+    if not end_with_parent(int(os.environ["WEFT_RACE_PARENT"]), signal.SIGKILL):
+        os._exit(1)
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
