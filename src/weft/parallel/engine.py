@@ -218,6 +218,7 @@ class Engine:
                 await self._feed()
             early = False
         except asyncio.CancelledError:
+            self._heed_cancel()
             if self._error is None and not self._closing:
                 self._error = asyncio.CancelledError("the task of weft.map() was cancelled")
         except Exception as exc:
@@ -225,6 +226,11 @@ class Engine:
         finally:
             self._closing = True
             await self._give_back(early)
+
+    def _heed_cancel(self) -> None:
+        """A cancellation is how the run is told to end: it does, in order, and has swallowed nothing."""
+        if self._task is not None:
+            self._task.uncancel()
 
     def _on_over(self, task: asyncio.Task[None]) -> None:
         """The task has ended, or was cancelled before it began."""
@@ -244,6 +250,7 @@ class Engine:
                 await self._close_items()
                 return
             except asyncio.CancelledError:  # once more, in a hurry
+                self._heed_cancel()
                 early = True
             except Exception as exc:
                 self._error = self._error or exc
