@@ -1,5 +1,5 @@
 cimport cython
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uint64_t
 from weft._core.buffers cimport WriteQueue
 from weft._core.packets cimport PacketQueue
 from weft._core.sinks cimport SinkList
@@ -44,7 +44,7 @@ cdef class Sink:
     cdef int on_evicted(self) except -1
 
 cdef class Driver:
-    cdef int64_t poll_interval
+    cdef uint64_t poll_interval
     cdef SinkList unsent
     cdef bint is_delivering
     cdef weft_watched* watched

@@ -86,7 +86,7 @@ class Sink:
 
 
 class Driver:
-    # `poll_interval`: how many nanoseconds ready callbacks may run before wait() is called again.
+    # `poll_interval`: for how many ticks (sys/weft_sys.h) ready callbacks may run before wait() is called again.
     # `unsent`: the sinks that flush() has something to send for.
     # `watched`: what the loop shows to the watchdog, which is told of each sink that is called. NULL without a loop.
     # `is_delivering`: whether it is the driver who calls the sinks now, not the code of a user who writes or closes.

@@ -43,6 +43,7 @@ from cython.cimports.weft._core.sys.linux import (
     weft_read,
     weft_recv,
     weft_sendv,
+    weft_ticks_in,
     weft_wake_drain,
     weft_wake_new,
     weft_wake_write,
@@ -71,7 +72,7 @@ POLL_INTERVAL = cython.declare(int64_t, 20_000)
 class EpollDriver:
     def __cinit__(self):
         weft_keep_freed_memory()
-        self.poll_interval = POLL_INTERVAL
+        self.poll_interval = weft_ticks_in(POLL_INTERVAL)
         self.flushing = SinkList()
         self.wake_fd = -1
         self.events = cython.cast(cython.pointer(epoll_event), malloc(EVENTS_PER_WAIT * cython.sizeof(epoll_event)))

@@ -14,7 +14,7 @@ from asyncio import format_helpers
 
 import cython
 from cython.cimports.cpython.contextvars import PyContext_CopyCurrent, PyContext_Enter, PyContext_Exit
-from cython.cimports.weft._core.sys.python import PyThread_get_thread_ident
+from cython.cimports.weft._core.sys.python import PyThread_get_thread_ident, weft_call
 
 from weft import versions
 
@@ -91,10 +91,7 @@ class Handle(Runnable):
         callback: object = self.callback
         PyContext_Enter(context)
         try:
-            if args:
-                callback(*args)
-            else:
-                callback()
+            weft_call(callback, args)
         finally:
             PyContext_Exit(context)
         if not self.is_kept:

@@ -1,5 +1,5 @@
 cimport cython
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uint64_t
 from weft._core.driver cimport Driver
 from weft._core.handle cimport Handle, Runnable
 from weft._core.ring cimport Entry, Ring
@@ -13,7 +13,7 @@ cdef class Scheduler:
     cdef TimerHeap timers
     cdef readonly Driver _driver
     cdef unsigned long thread_id
-    cdef int64_t last_poll
+    cdef uint64_t looked  # the ticks when the kernel was asked last
     cdef bint is_stopping
     cdef bint closed
     cdef bint debug
@@ -30,6 +30,9 @@ cdef class Scheduler:
     cdef int check_thread(self) except -1
     cdef int wrong_thread(self) except -1
     cdef int turn(self) except -1
+    cdef bint is_time_to_look(self) noexcept
+    cdef int look(self) except -1
+    cdef int collect_due(self, int64_t now) except -1
     cdef int64_t time_to_sleep(self, int64_t now) noexcept
     cdef int run_due_timers(self) except -1
     cdef int run_now(self, Runnable runnable) except -1

@@ -20,6 +20,7 @@ from cython.cimports.weft._core.driver import Driver
 from cython.cimports.weft._core.epoll import EpollDriver
 from cython.cimports.weft._core.handle import Handle, Runnable, new_handle, new_threadsafe_handle
 from cython.cimports.weft._core.ring import Entry, Ring
+from cython.cimports.weft._core.sys.linux import weft_ticks
 from cython.cimports.weft._core.sys.python import (
     Py_DECREF,
     Py_TYPE_OF,
@@ -211,7 +212,7 @@ class Scheduler:
             finally:
                 leave(cython.address(self.watched))
                 self.is_stopping = False
-                self.last_poll = 0
+                self.looked = 0
                 self.thread_id = 0
         if self.verdict is not None:
             verdict, self.verdict = self.verdict, None
@@ -222,31 +223,15 @@ class Scheduler:
         driver: Driver = self._driver
         if weft_watch_begin(cython.address(self.watched)):
             self.stalled()
-        now: int64_t = driver.read_clock()
-        asked: cython.bint = False
-        # While callbacks are ready, asking the kernel each turn would double what a turn costs.
-        if self.ring.count == 0 or now - self.last_poll >= driver.poll_interval or self.is_stopping:
-            # This may run destructors, which may schedule: no Python code runs from the next line to the kernel's wait.
-            self.before_callback()
-            timeout: int64_t = self.time_to_sleep(now)
-            if timeout != 0:
-                weft_watch_rest(cython.address(self.watched))
-            try:
-                driver.wait(timeout)
-            finally:
-                weft_watch_rouse(cython.address(self.watched))
-            if timeout != 0:
-                now = driver.read_clock()
-            self.last_poll = now
-            asked = True
-        self.watched.turn_started = now
-        # Which timers are due is settled now: one that a callback sets for now waits for the next turn.
-        while self.timers.count > 0 and self.timers.next_when() <= now:
-            self.due.push(self.timers.pop(), cython.NULL)
+        asks: cython.bint = self.is_time_to_look()
+        if asks:
+            self.look()
+        elif self.timers.has_news:
+            self.collect_due(driver.read_clock())
         self.run_ready()
         if self.watched.wanted:
             self.stalled()
-        if asked:
+        if asks:
             self.before_callback()
             driver.deliver()
         if self.due.count > 0:
@@ -254,6 +239,41 @@ class Scheduler:
         if driver.unsent.count > 0:
             self.before_callback()
             driver.flush()
+        return 0
+
+    def is_time_to_look(self):
+        """Whether this turn looks at the clock and asks the kernel.
+
+        While callbacks are ready, doing both in each turn would double what a turn costs. A counter that jumps back,
+        as ticks may, counts as time that has passed.
+        """
+        if self.ring.count == 0 or self.is_stopping:
+            return True
+        return weft_ticks() - self.looked >= self._driver.poll_interval
+
+    def look(self):
+        """Ask the kernel what can be delivered, and the clock which timers are due; sleep where nothing is ready."""
+        # This may run destructors, which may schedule: no Python code runs from the next line to the kernel's wait.
+        self.before_callback()
+        now: int64_t = self._driver.read_clock()
+        timeout: int64_t = self.time_to_sleep(now)
+        if timeout != 0:
+            weft_watch_rest(cython.address(self.watched))
+        try:
+            self._driver.wait(timeout)
+        finally:
+            weft_watch_rouse(cython.address(self.watched))
+        if timeout != 0:
+            now = self._driver.read_clock()
+        self.looked = weft_ticks()
+        self.watched.turn_started = now
+        return self.collect_due(now)
+
+    def collect_due(self, now):
+        """Settle which timers this turn runs: one that a callback sets for now waits for the next turn."""
+        self.timers.has_news = False
+        while self.timers.count > 0 and self.timers.next_when() <= now:
+            self.due.push(self.timers.pop(), cython.NULL)
         return 0
 
     def time_to_sleep(self, now):

@@ -6,9 +6,10 @@ from weft._core.sys.python cimport PyObject, visitproc
 from weft._core.waiter cimport Waiter
 
 ctypedef int (*wake_function)(object, object, object) except -1
+ctypedef object (*schedule_function)(object, object, tuple, object)
 
 cdef extern from "weft_call_soon.h":
-    int weft_install_call_soon(object method, wake_function wake) except -1
+    int weft_install_call_soon(object method, object base, wake_function wake, schedule_function schedule) except -1
 
 cdef class TaskScheduler(TaskRegistry)
 
@@ -35,6 +36,7 @@ cdef class TaskScheduler(TaskRegistry):
     cdef dict loop_keyword
     cdef dict task_keywords
 
+    cdef object schedule(self, object callback, tuple args, object context)
     cdef int wake(self, object task) except -1
     cdef int enter(self, object task) except -1
 

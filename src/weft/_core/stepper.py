@@ -384,6 +384,10 @@ class TaskScheduler(TaskRegistry):
             RuntimeError: when the loop is closed, or runs in another thread.
             TypeError: when ``callback`` is not callable.
         """
+        return self.schedule(callback, args, context)
+
+    def schedule(self, callback, args, context):
+        """What ``call_soon`` does, for the method and for the door before it (sys/weft_call_soon.h)."""
         self.check()
         if Py_TYPE(callback) == wakeup_type and len(args) == 1:
             wakeup: Wakeup = callback
@@ -481,5 +485,10 @@ def wake_awaiting(loop: object, task: object, future: object) -> cython.int:
     return 1
 
 
+@cython.cfunc
+def schedule(loop: object, callback: object, args: tuple, context: object) -> object:
+    return cython.cast(TaskScheduler, loop).schedule(callback, args, context)  # SAFETY: the door has looked at its class
+
+
 CALL_SOON = cython.declare(object, TaskScheduler.call_soon)
-weft_install_call_soon(CALL_SOON, wake_awaiting)
+weft_install_call_soon(CALL_SOON, TaskScheduler, wake_awaiting, schedule)

@@ -25,6 +25,7 @@ cdef class TimerHeap:
     cdef Py_ssize_t capacity
     cdef Py_ssize_t cancelled
     cdef uint64_t sequence
+    cdef bint has_news  # a timer was set since this was cleared
 
     cdef int grow(self) except -1
     cdef void shrink(self) noexcept

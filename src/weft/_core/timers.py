@@ -115,6 +115,7 @@ class TimerHeap:
         Py_INCREF(slot.handle)
         self.sequence += 1
         self.count += 1
+        self.has_news = True
         self.sift_up(self.count - 1)
         return 0
 

@@ -18,6 +18,8 @@ cdef extern from "<sys/uio.h>" nogil:
 
 cdef extern from "weft_sys.h" nogil:
     int64_t weft_monotonic_ns()
+    uint64_t weft_ticks()
+    uint64_t weft_ticks_in(int64_t ns)
     void weft_keep_freed_memory()
     int weft_epoll_new()
     int weft_epoll_wait(int epfd, epoll_event* events, int capacity, int64_t timeout_ns)

@@ -44,6 +44,7 @@ cdef extern from "weft_sys.h":
     traverseproc weft_get_traverse(object type)
     void weft_set_traverse(object type, traverseproc function)
     double weft_as_double(object number) except? -1
+    object weft_call(object callable, tuple args)
     int weft_call2(object function, object a, object b) except -1
     PyObject* weft_call0(object method, object self)
     object weft_ask "weft_call0"(object method, object self)
