@@ -32,6 +32,7 @@ cdef class TaskScheduler(TaskRegistry):
     cdef object current
     cdef bint is_spawning
     cdef bint hands_tasks
+    cdef public object _task_factory
     cdef object spawn_context
     cdef dict loop_keyword
     cdef dict task_keywords

@@ -52,6 +52,7 @@ from cython.cimports.weft._core.sys.python import (
     weft_raise_again,
     weft_step,
     weft_take_exception,
+    weft_try_call2,
 )
 from cython.cimports.weft._core.waiter import GIVEN_UP, WAITING, Waiter
 
@@ -350,6 +351,19 @@ def survived(task, state, error):
 
 
 @cython.cfunc
+@cython.exceptval(-1, check=False)
+def could_not_enter(task: object) -> cython.int:
+    # SAFETY: an exception is set; we get the reference to it.
+    raised: cython.pointer(PyObject) = weft_take_exception()
+    error: object = cython.cast(object, raised)
+    Py_DECREF(raised)
+    # In a forked child no loop runs, as asyncio has it, and a task that unwinds there is left by that.
+    if task is None and isinstance(error, RuntimeError):
+        return 0
+    return weft_raise_again(error)
+
+
+@cython.cfunc
 def new_wakeup(task: object) -> Wakeup:
     wakeup: Wakeup = Wakeup.__new__(Wakeup)
     wakeup.task = task
@@ -425,12 +439,9 @@ class TaskScheduler(TaskRegistry):
             self.current = task
             self.is_in_task = task is not None
             if CURRENT_TASKS is None:
-                try:
-                    weft_call2(SWAP_CURRENT_TASK, self, task)
-                except RuntimeError:
-                    if task is not None:
-                        raise
-                    # In a forked child no loop runs, as asyncio has it, and a task that unwinds there is left by that.
+                # No `try`, which would look at the state of exceptions before each of the many calls that go well.
+                if weft_try_call2(SWAP_CURRENT_TASK, self, task) < 0:
+                    return could_not_enter(task)
             elif task is None:
                 CURRENT_TASKS.pop(self, None)
             else:
@@ -487,7 +498,9 @@ def wake_awaiting(loop: object, task: object, future: object) -> cython.int:
 
 @cython.cfunc
 def schedule(loop: object, callback: object, args: tuple, context: object) -> object:
-    return cython.cast(TaskScheduler, loop).schedule(callback, args, context)  # SAFETY: the door has looked at its class
+    return cython.cast(TaskScheduler, loop).schedule(
+        callback, args, context
+    )  # SAFETY: the door has looked at its class
 
 
 CALL_SOON = cython.declare(object, TaskScheduler.call_soon)

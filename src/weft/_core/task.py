@@ -245,7 +245,9 @@ def spawner_of(loop):
         # SAFETY: held by the line above.
         spawner_type = cython.cast(cython.pointer(PyTypeObject), spawner_class)
     # Who wants to hear of each task, as weft.watch does, puts a method of his own before ours.
-    return loop if loop._task_factory is None and "create_task" not in vars(loop) else None
+    # SAFETY: its class was looked at.
+    factory: object = cython.cast(TaskScheduler, loop)._task_factory
+    return loop if factory is None and "create_task" not in vars(loop) else None
 
 
 def spawn(loop, coro):
@@ -255,12 +257,14 @@ def spawn(loop, coro):
     return task
 
 
+@cython.cfunc
+def by_factory(loop: TaskScheduler, coro: object, name: object, context: object, extra: dict) -> object:
+    loop._check_closed()
+    return versions.call_task_factory(loop._task_factory, loop, coro, name, context, extra)
+
+
 class Tasks:
     """The loop's methods that make tasks and futures."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._task_factory = None
 
     def create_future(self):
         """A new :class:`asyncio.Future` on this loop."""
@@ -288,8 +292,7 @@ class Tasks:
             task = weft_new(Task, NO_ARGS)
             start(task, self, coro, name, context, eagerly)
             return task
-        self._check_closed()
-        return versions.call_task_factory(self._task_factory, self, coro, name, context, kwargs)
+        return by_factory(self, coro, name, context, kwargs)
 
     def set_task_factory(self, factory):
         """Set what makes tasks: a callable as for :meth:`asyncio.loop.set_task_factory`, or None for weft's own."""
@@ -300,6 +303,17 @@ class Tasks:
     def get_task_factory(self):
         """The task factory, or None."""
         return self._task_factory
+
+
+@cython.cfunc
+def create(loop: object, coro: object) -> object:
+    # SAFETY: the door has looked at its class.
+    scheduler: TaskScheduler = cython.cast(TaskScheduler, loop)
+    return spawn(scheduler, coro) if scheduler._task_factory is None else by_factory(scheduler, coro, None, None, {})
+
+
+CREATE_TASK = cython.declare(object, Tasks.create_task)
+weft_install_create_task(CREATE_TASK, TaskScheduler, create)
 
 
 @cython.cfunc

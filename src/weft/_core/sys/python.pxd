@@ -46,6 +46,7 @@ cdef extern from "weft_sys.h":
     double weft_as_double(object number) except? -1
     object weft_call(object callable, tuple args)
     int weft_call2(object function, object a, object b) except -1
+    int weft_try_call2 "weft_call2"(object function, object a, object b) noexcept  # -1: an exception is set
     PyObject* weft_call0(object method, object self)
     object weft_ask "weft_call0"(object method, object self)
     void weft_inherit_new(object type)

@@ -51,7 +51,9 @@ static inline weft_state *weft_state_of(PyObject *task) {
 
 /* The same for what may be any object, with which a method can be called; NULL with TypeError set for all others. */
 static inline weft_state *weft_find_state(PyObject *object) {
-    if (PyObject_TypeCheck(object, weft_task_base)) return weft_state_of(object);
+    /* weft.Task derives from the base itself, which is seen without a walk through its ancestors. */
+    if (Py_TYPE(object)->tp_base == weft_task_base || PyObject_TypeCheck(object, weft_task_base))
+        return weft_state_of(object);
     PyErr_Format(PyExc_TypeError, "%.100s object is no weft.Task", Py_TYPE(object)->tp_name);
     return NULL;
 }
