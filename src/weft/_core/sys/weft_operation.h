@@ -28,19 +28,30 @@ static PySendResult weft_operation_send(PyObject *self, PyObject *value, PyObjec
     return Py_TYPE(*result) == weft_waiter_class ? PYGEN_NEXT : PYGEN_RETURN;
 }
 
+/* raise StopIteration(result). From 3.12 on this is how the interpreter learns of the result of each await: so the
+ * exception is made by its type's slot, and its field filled (PyStopIterationObject is declared in CPython's headers),
+ * without the call of a class, and raised without a look at what else is being handled. */
+static inline void weft_stop_with(PyObject *result) {
+#if PY_VERSION_HEX >= 0x030C0000
+    PyTypeObject *type = (PyTypeObject *)PyExc_StopIteration;
+    PyObject *args = PyTuple_Pack(1, result);
+    PyObject *stop = args == NULL ? NULL : type->tp_new(type, args, NULL);
+    Py_XDECREF(args);
+    if (stop == NULL) return;
+    Py_XSETREF(((PyStopIterationObject *)stop)->value, Py_NewRef(result));
+    PyErr_SetRaisedException(stop);
+#else
+    PyObject *stop = PyObject_CallOneArg(PyExc_StopIteration, result);
+    if (stop != NULL) PyErr_SetObject(PyExc_StopIteration, stop);
+    Py_XDECREF(stop);
+#endif
+}
+
 static PyObject *weft_operation_next(PyObject *self) {
     PyObject *result = weft_go(self);
     if (result == NULL || Py_TYPE(result) == weft_waiter_class) return result;
     if (result == weft_pause) return weft_give_way(result);
-    if (result != Py_None) { /* an end without an exception means None */
-        if (PyTuple_Check(result) || PyExceptionInstance_Check(result)) { /* would be taken for arguments, or itself */
-            PyObject *stop = PyObject_CallOneArg(PyExc_StopIteration, result);
-            if (stop != NULL) PyErr_SetObject(PyExc_StopIteration, stop);
-            Py_XDECREF(stop);
-        } else {
-            PyErr_SetObject(PyExc_StopIteration, result);
-        }
-    }
+    if (result != Py_None) weft_stop_with(result); /* an end without an exception means None */
     Py_DECREF(result);
     return NULL;
 }
