@@ -96,13 +96,13 @@ def test_the_bytes_begin_and_end_where_they_should() -> None:
     inwards, outwards, task, response = (
         [NAME.findall(step) for step in steps(part)] for part in PAGE.read_text().split("\n## ")[1:]
     )
-    assert ("_core/sys/weft_sys.h", "weft_epoll_wait") in inwards[2]
+    assert ("_core/sys/weft_sys.h", "weft_epoll_wait") in inwards[3]
     assert inwards[-1][0] == ("asyncio.streams", "StreamReader.read")
     assert outwards[0][0] == ("asyncio.streams", "StreamWriter.write")
     assert ("_core/sys/weft_sys.h", "weft_sendv") in [name for names in outwards for name in names]
     assert task[0][0] == ("asyncio.tasks", "create_task")
     assert response[0][0] == ("http/client.py", "Client._request")
-    assert response[3][0] == inwards[8][0] == ("_core/stream.py", "StreamTransport.on_received")
+    assert response[3][0] == inwards[9][0] == ("_core/stream.py", "StreamTransport.on_received")
     assert response[-1][0] == ("http/response.py", "Response.read")
 
 

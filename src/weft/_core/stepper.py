@@ -17,6 +17,7 @@ from types import GeneratorType
 import cython
 from cython.cimports.cpython.contextvars import PyContext_Copy, PyContext_Enter, PyContext_Exit
 from cython.cimports.cpython.dict import PyDict_SetItem
+from cython.cimports.cpython.exc import PyErr_Clear, PyErr_ExceptionMatches
 from cython.cimports.weft._core.futures import (
     add_callback,
     begin_waiting,
@@ -351,19 +352,6 @@ def survived(task, state, error):
 
 
 @cython.cfunc
-@cython.exceptval(-1, check=False)
-def could_not_enter(task: object) -> cython.int:
-    # SAFETY: an exception is set; we get the reference to it.
-    raised: cython.pointer(PyObject) = weft_take_exception()
-    error: object = cython.cast(object, raised)
-    Py_DECREF(raised)
-    # In a forked child no loop runs, as asyncio has it, and a task that unwinds there is left by that.
-    if task is None and isinstance(error, RuntimeError):
-        return 0
-    return weft_raise_again(error)
-
-
-@cython.cfunc
 def new_wakeup(task: object) -> Wakeup:
     wakeup: Wakeup = Wakeup.__new__(Wakeup)
     wakeup.task = task
@@ -441,7 +429,10 @@ class TaskScheduler(TaskRegistry):
             if CURRENT_TASKS is None:
                 # No `try`, which would look at the state of exceptions before each of the many calls that go well.
                 if weft_try_call2(SWAP_CURRENT_TASK, self, task) < 0:
-                    return could_not_enter(task)
+                    if task is not None or not PyErr_ExceptionMatches(RuntimeError):
+                        return -1
+                    # In a forked child no loop runs, as asyncio has it, and a task that unwinds there is left by that.
+                    PyErr_Clear()
             elif task is None:
                 CURRENT_TASKS.pop(self, None)
             else:
@@ -498,9 +489,8 @@ def wake_awaiting(loop: object, task: object, future: object) -> cython.int:
 
 @cython.cfunc
 def schedule(loop: object, callback: object, args: tuple, context: object) -> object:
-    return cython.cast(TaskScheduler, loop).schedule(
-        callback, args, context
-    )  # SAFETY: the door has looked at its class
+    # SAFETY: the door has looked at its class.
+    return cython.cast(TaskScheduler, loop).schedule(callback, args, context)
 
 
 CALL_SOON = cython.declare(object, TaskScheduler.call_soon)
