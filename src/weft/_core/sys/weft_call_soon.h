@@ -13,6 +13,18 @@ static int (*weft_wake)(PyObject *loop, PyObject *callback, PyObject *argument);
 /* schedule(loop, callback, args, context): what the method returns. */
 static PyObject *(*weft_schedule)(PyObject *loop, PyObject *callback, PyObject *args, PyObject *context);
 static PyObject *weft_context_name, *weft_no_arguments;
+static PyObject *weft_stock_names; /* the tuple that asyncio's C module hands over, whose name is not interned */
+
+/* Whether the one keyword is `context`. */
+static inline int weft_is_context(PyObject *names) {
+    if (names == weft_stock_names) return 1;
+    if (PyTuple_GET_SIZE(names) != 1) return 0;
+    PyObject *name = PyTuple_GET_ITEM(names, 0);
+    if (name == weft_context_name) return 1;
+    if (PyUnicode_CompareWithASCIIString(name, "context") != 0) return 0;
+    Py_XSETREF(weft_stock_names, Py_NewRef(names));
+    return 1;
+}
 
 static inline PyObject *weft_call_soon(PyObject *method, PyObject *const *args, size_t flags, PyObject *names) {
     Py_ssize_t given = PyVectorcall_NARGS(flags);
@@ -21,9 +33,8 @@ static inline PyObject *weft_call_soon(PyObject *method, PyObject *const *args, 
         if (woken < 0) return NULL;
         if (woken) Py_RETURN_NONE; /* asyncio ignores what it gets */
     }
-    /* For the general way: what lacks an argument, and a name that is not interned, or not known. */
-    if (given < 2 || !weft_is_loop(args[0])
-        || (names != NULL && (PyTuple_GET_SIZE(names) != 1 || PyTuple_GET_ITEM(names, 0) != weft_context_name)))
+    /* What is wrong is for the general way, which says so. */
+    if (given < 2 || !weft_is_loop(args[0]) || (names != NULL && !weft_is_context(names)))
         return weft_general_way(method, args, flags, names);
     PyObject *rest = given > 2 ? PyTuple_New(given - 2) : Py_NewRef(weft_no_arguments);
     if (rest == NULL) return NULL;
