@@ -331,7 +331,9 @@ class TestParallel:
             for way in ("processes", "coroutines in processes"):
                 processes, threads = found[kind, way]
                 assert 1 <= processes == threads <= self.JOBS
-        assert found["I/O", "threads"] == (1, self.JOBS)
+        # On a busy machine a thread is free again before the last job is handed out.
+        processes, threads = found["I/O", "threads"]
+        assert processes == 1 < threads <= self.JOBS
 
 
 class TestAll:
