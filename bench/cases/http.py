@@ -255,7 +255,9 @@ register(
         "http.herd",
         "10,000 requests to a 1 s server",
         " ".join((measure_herd.__doc__ or "").split()),
-        FIELD.without("wrk", "httpx/asyncio", "httpx2/asyncio", "aiohttp/asyncio", "aiohttp/weft", "bare/weft"),
+        FIELD.without("httpx/asyncio", "httpx2/asyncio", "aiohttp/asyncio", "aiohttp/weft").with_floors(
+            clients.FLOOR, *(floor for floor in FIELD.floors if floor.name == "bare/uvloop")
+        ),
         CROWD,
         measure_herd,
         seconds=1.0,

@@ -75,6 +75,19 @@ class Program(Library):
         return {}
 
 
+@dataclass(frozen=True)
+class Floor(Library):
+    """A program in C that comes with the benchmarks."""
+
+    def missing(self) -> str:
+        """Nothing but a compiler, without which no case has a server either."""
+        return ""
+
+    def versions(self) -> dict[str, str]:
+        """It has none."""
+        return {}
+
+
 def _found(driver: str) -> Any:
     module, _, function = driver.partition(":")
     return getattr(import_module(f"{__name__}.{module}"), function)
@@ -106,9 +119,12 @@ FIELD = Field(
     tall=True,
 )
 
+# Of a case in which wrk cannot take part.
+FLOOR = Floor("C epoll client", "floor:perform")
+
 # How clients are asked to perform; floors are asked as well.
 PERFORMERS: dict[str, Client | Library] = {
-    one.name: one for one in FIELD.everyone if isinstance(one, (Client, Library))
+    one.name: one for one in (*FIELD.everyone, FLOOR) if isinstance(one, (Client, Library))
 }
 
 
