@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import ipaddress
 import shutil
 import socket
@@ -129,7 +130,11 @@ def program(name: str) -> str | None:
 @contextlib.asynccontextmanager
 async def running(*command: str, port: int) -> AsyncIterator[None]:
     """A server program, from when it accepts connections at *port* until it has ended."""
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    # Not the sanitizers, where the tests run under them: the program is not ours, and may change its user.
+    environ = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
+    process = subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environ
+    )
     try:
         async with asyncio.timeout(30):
             while True:
