@@ -78,7 +78,7 @@ def environment() -> dict[str, str]:
         **os.environ,
         # libstdc++: the sanitizer looks for the throw of C++ exceptions once, at its start.
         "LD_PRELOAD": " ".join(library(name) for name in ("libasan.so", "libubsan.so", "libstdc++.so.6")),
-        # Python's faulthandler has a signal stack of its own, which the sanitizer would take for its own at a thread's end.
+        # Python's faulthandler has a signal stack of its own, which the sanitizer would take for its own.
         "ASAN_OPTIONS": f"detect_leaks=0:log_path={log}:halt_on_error=1:allocator_may_return_null=1:use_sigaltstack=0",
         "UBSAN_OPTIONS": f"log_path={log}:print_stacktrace=1",
         "PYTHONMALLOC": "malloc",

@@ -31,8 +31,8 @@ def test_at_random_moments(how: str, seed: int) -> None:
     with start(str(HERE / "interrupted.py"), how, str(seed), "25") as program:
         out, err = program.communicate(timeout=SCRIPT_LIMIT)
     assert out == "ok\n", err[-6000:]
-    # An interrupt that came out of an exec(), which imports and dataclasses do, is remembered by CPython although it was
-    # caught: in the end it lets the process go by the signal.
+    # CPython remembers an interrupt that came out of an exec(), which imports and dataclasses do, although caught:
+    # in the end it lets the process go by the signal.
     assert program.returncode == 0 or (how == "bare" and program.returncode == -signal.SIGINT), err[-6000:]
 
 

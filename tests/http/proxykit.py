@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import ipaddress
+import os
 import shutil
 import socket
 import subprocess
