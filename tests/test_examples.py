@@ -321,7 +321,8 @@ class TestParallel:
     JOBS = 4
 
     def test_who_does_the_work(self, run: Run) -> None:
-        lines = run("parallel", "--jobs", str(self.JOBS), "--scale", "0.05")
+        # The wait is long enough that no thread is free again before the last job is handed out, on a busy machine too.
+        lines = run("parallel", "--jobs", str(self.JOBS), "--scale", "0.25")
         rows = re.findall(r"^(I/O|CPU) +(.+?) +[\d.]+ +(\d+) +(\d+)$", "\n".join(lines), re.MULTILINE)
         found = {(kind, way): (int(processes), int(threads)) for kind, way, processes, threads in rows}
         assert len(found) == 10
@@ -331,9 +332,7 @@ class TestParallel:
             for way in ("processes", "coroutines in processes"):
                 processes, threads = found[kind, way]
                 assert 1 <= processes == threads <= self.JOBS
-        # On a busy machine a thread is free again before the last job is handed out.
-        processes, threads = found["I/O", "threads"]
-        assert processes == 1 < threads <= self.JOBS
+        assert found["I/O", "threads"] == (1, self.JOBS)
 
 
 class TestAll:

@@ -232,6 +232,8 @@ register(
 
 # -- a herd
 
+CROWDED = FIELD.without("wrk", "httpx/asyncio", "httpx2/asyncio", "aiohttp/asyncio", "aiohttp/weft", "bare/weft")
+
 CROWD = (
     Metric("seconds", "seconds in all"),
     Metric("cpu_us", "CPU µs/request", compared=True),
@@ -255,9 +257,7 @@ register(
         "http.herd",
         "10,000 requests to a 1 s server",
         " ".join((measure_herd.__doc__ or "").split()),
-        FIELD.without("httpx/asyncio", "httpx2/asyncio", "aiohttp/asyncio", "aiohttp/weft").with_floors(
-            clients.FLOOR, *(floor for floor in FIELD.floors if floor.name == "bare/uvloop")
-        ),
+        CROWDED.with_floors(clients.FLOOR, *CROWDED.floors),
         CROWD,
         measure_herd,
         seconds=1.0,

@@ -76,16 +76,12 @@ class Program(Library):
 
 
 @dataclass(frozen=True)
-class Floor(Library):
+class Floor(Program):
     """A program in C that comes with the benchmarks."""
 
     def missing(self) -> str:
         """Nothing but a compiler, without which no case has a server either."""
         return ""
-
-    def versions(self) -> dict[str, str]:
-        """It has none."""
-        return {}
 
 
 def _found(driver: str) -> Any:
