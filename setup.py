@@ -24,6 +24,9 @@ DIRECTIVES = {
     "cdivision": True,
     "embedsignature": False,
     "auto_pickle": False,
+    # What a destructor or a C callback lets out goes to sys.unraisablehook alone. Cython would print it too, by
+    # PyErr_PrintEx(), which ends the process on SystemExit, and on 3.14 has it end by SIGINT after a KeyboardInterrupt.
+    "unraisable_tracebacks": False,
 }
 
 

@@ -91,3 +91,40 @@ def test_at_the_end_of_the_interpreter() -> None:
     """What a program leaves at its end goes down with the interpreter, half of which has gone before."""
     everything = "\n".join(THINGS[thing] for thing in THINGS if thing not in ("unsent", "readers"))
     run_script(SCRIPT.replace("for round in range(6):", "kept = play(False)\n    for round in ():"), everything)
+
+
+LOUD = """
+    import asyncio, contextlib, gc, io, socket, sys, warnings, weft
+    noticed = []
+    printed = io.StringIO()
+    sys.unraisablehook = noticed.append
+    warnings.simplefilter("always")
+
+    class Protocol(asyncio.Protocol):
+        pass
+
+    def show(*args, **kwargs):
+        raise error
+
+    warnings.showwarning = show
+    for error in (KeyboardInterrupt(), SystemExit(3), OSError("no terminal")):
+        loop = weft.new_event_loop()
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        loop.run_until_complete(loop.create_connection(Protocol, sock=ours))
+        loop.loop = loop
+        del loop
+        with contextlib.redirect_stderr(printed):
+            gc.collect()
+        theirs.close()
+        assert printed.getvalue() == ""
+        # The loop's destructor, which is Python, and the transport's.
+        assert [(notice.exc_value, "Channel" in str(notice.object)) for notice in noticed] == [(error, False), (error, True)]
+        noticed.clear()
+    print("came to its end")
+"""
+
+
+def test_what_a_destructor_lets_out_ends_no_process() -> None:
+    """The exception goes to ``sys.unraisablehook``, as from a destructor written in Python, and nowhere else."""
+    assert run_script(LOUD) == "came to its end\n"
