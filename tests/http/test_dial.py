@@ -8,6 +8,7 @@ import os
 import resource
 import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -140,6 +141,77 @@ class TestTcp:
                 with pytest.raises(ConnectError, match="Cannot assign requested address") as info:
                     await Dialer(local_address="192.0.2.1").dial(Route("http", "127.0.0.1", port), Recorder)
                 assert info.value.errno == errno.EADDRNOTAVAIL
+
+        run(main())
+
+
+def adopt(sock: socket.socket, protocol: asyncio.BaseProtocol) -> None:
+    """As the loop's own way to begin at once."""
+    loop: Any = asyncio.get_running_loop()
+    loop._open_at_once(sock, protocol)
+
+
+@pytest.mark.weft_only
+class TestAtOnce:
+    """A server on this machine: the kernel has made the connection when it has been asked for it."""
+
+    def test_a_connection(self, run: Run) -> None:
+        async def main() -> None:
+            async with serving(echo) as port:
+                protocol = Dialer(Names()).dial_at_once(Route("http", "127.0.0.1", port), adopt, Recorder)
+                assert protocol is not None and protocol.made.done()
+                protocol.transport.write(b"hello")
+                assert await protocol.receive(5) == b"hello"
+                protocol.transport.close()
+                await protocol.lost
+
+        run(main())
+
+    def test_a_name_that_is_known(self, run: Run) -> None:
+        async def main() -> None:
+            async with serving(echo) as port:
+                dialer = Dialer(names_of(a__test="127.0.0.1"))
+                route = Route("http", "a.test", port)
+                assert dialer.dial_at_once(route, adopt, Recorder) is None
+                await check_echo(dialer, route)
+                protocol = dialer.dial_at_once(route, adopt, Recorder)
+                assert protocol is not None
+                protocol.transport.abort()
+                await protocol.lost
+
+        run(main())
+
+    @pytest.mark.parametrize("host", ["192.0.2.1", "a.test", "::2"])
+    def test_what_is_elsewhere_is_not_asked(self, run: Run, host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        async def main() -> None:
+            monkeypatch.setattr(socket, "socket", None)
+            assert Dialer(Names()).dial_at_once(Route("http", host, 80), adopt, Recorder) is None
+
+        run(main())
+
+    def test_nobody_is_there(self, run: Run) -> None:
+        async def main() -> None:
+            with refused() as address:
+                before = open_sockets()
+                assert Dialer(Names()).dial_at_once(Route("http", *address), adopt, Recorder) is None
+                assert open_sockets() == before
+
+        run(main())
+
+    def test_a_full_backlog(self, run: Run) -> None:
+        async def main() -> None:
+            with socket.create_server(("127.0.0.1", 0), backlog=0) as listener:
+                route = Route("http", "127.0.0.1", listener.getsockname()[1])
+                before = open_sockets()
+                made = []
+                while (protocol := Dialer(Names()).dial_at_once(route, adopt, Recorder)) is not None:
+                    made.append(protocol)
+                    assert len(made) < 10
+                assert made
+                assert open_sockets() == before + len(made)
+                for one in made:
+                    one.transport.abort()
+                    await one.lost
 
         run(main())
 

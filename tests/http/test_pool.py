@@ -99,13 +99,18 @@ class World:
             self.buckets[place] = self.pool.bucket(place, self.speaks_h2.get(place, False))
         return self.buckets[place]
 
-    def ask(self, place: str) -> User:
-        """As ``NetworkTransport.send``: take what is free, or stand in line."""
+    def ask(self, place: str, *, is_near: bool = False) -> User:
+        """As ``NetworkTransport.send``: take what is free, connect at once to what is near, or stand in line."""
         bucket = self.bucket(place)
         self._count += 1
         user = User(self._count, Waiter(bucket, self.loop.create_future()))
         user.waiter.on_dial = user.on_dial
         connection = bucket.take()
+        if connection is None and is_near and bucket.speaks_h2 is False and self.pool.has_room(bucket):
+            connection = Connection(1, is_multiplexed=False)
+            connection.on_change = self.pool.changed
+            self.connections.append(connection)
+            self.pool.lend(bucket, connection)
         if connection is not None:
             self._use(user, connection)
         else:
@@ -185,9 +190,9 @@ class Machine(RuleBasedStateMachine):
 
     # -- those who wait
 
-    @rule(place=st.sampled_from(PLACES))
-    def ask(self, place: str) -> None:
-        self.world.ask(place)
+    @rule(place=st.sampled_from(PLACES), is_near=st.booleans())
+    def ask(self, place: str, is_near: bool) -> None:
+        self.world.ask(place, is_near=is_near)
 
     @rule()
     def wake(self) -> None:

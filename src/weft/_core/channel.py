@@ -43,6 +43,17 @@ class Channel(Sink):
             server._attach(self)
         return 0
 
+    def begin_at_once(self):
+        """Call ``connection_made`` and start reading before this returns, in the context of whoever calls."""
+        try:
+            self._connection_made(self.protocol.connection_made)
+        except BaseException:
+            self.driver.release(self)
+            self.let_go()
+            raise
+        self._start()
+        return 0
+
     def begin(self, waiter):
         """Schedule ``connection_made``, then the start of reading, then the waiter, in this order."""
         try:

@@ -41,9 +41,10 @@ class StreamTransport(FlowChannel):
         waiter: a future to complete once the connection stands and is read from.
         extra: more answers for ``get_extra_info``.
         server: what to tell of the connection's beginning and end, by ``_attach`` and ``_detach``.
+        at_once: call ``connection_made`` before this returns, and not in the next turn of the loop.
     """
 
-    def __init__(self, loop, sock, protocol, waiter=None, extra=None, server=None):
+    def __init__(self, loop, sock, protocol, waiter=None, extra=None, server=None, at_once: cython.bint = False):
         self.sock = sock
         self.incoming = IN_SOCKET
         self.outgoing = OUT_SOCKET
@@ -52,7 +53,10 @@ class StreamTransport(FlowChannel):
         self.attach(loop, sock, protocol, extra, server)
         self.extra["socket"] = trsock.TransportSocket(sock)
         fill_names(self.extra, sock)
-        self.begin(waiter)
+        if at_once:
+            self.begin_at_once()
+        else:
+            self.begin(waiter)
 
     # What asyncio looks for before start_tls() and sendfile().
     @property

@@ -36,6 +36,9 @@ NONBLOCKING_STREAM = socket.SOCK_STREAM | socket.SOCK_NONBLOCK
 IP_BIND_ADDRESS_NO_PORT = 24
 """ip(7): choose the port when the address of the peer is known, so that one can be used for many peers."""
 
+LOOPBACK = ("127.", "::1")
+"""How the addresses of this machine begin which no network is between (RFC 6890)."""
+
 FIRST_RETRY = 0.001
 LAST_RETRY = 0.05
 """Seconds between two tries to connect to a Unix socket whose backlog is full: the kernel gives no event for it."""
@@ -154,6 +157,40 @@ class Dialer:
                 if not targets:
                     raise
 
+    def dial_at_once(
+        self, route: Route, adopt: Callable[[socket.socket, ProtocolT], None], protocol_factory: Callable[[], ProtocolT]
+    ) -> ProtocolT | None:
+        """Connect to a server on this machine, for which the kernel need not be waited for; None where it must be.
+
+        Over the loopback a connection stands when connect(2) comes back, even if the socket does not block, where it
+        says EINPROGRESS all the same; a second call knows. None also when it fails: :meth:`dial` will say why.
+
+        Args:
+            route: without TLS and proxy.
+            adopt: puts a protocol on a connected socket, at once.
+            protocol_factory: makes the protocol.
+        """
+        found = self._names.at_hand(route.host) if route.unix is None else None
+        if found is None or not found[1].startswith(LOOPBACK):
+            return None
+        kind, address, rest = found
+        where = (address, route.port, *rest)
+        try:
+            sock = self._make_socket(kind)
+            try:
+                stands = not sock.connect_ex(where) or not sock.connect_ex(where)
+            except BaseException:
+                sock.close()
+                raise
+        except OSError:
+            return None
+        if not stands:
+            sock.close()
+            return None
+        protocol = protocol_factory()
+        adopt(sock, protocol)
+        return protocol
+
     async def _targets(self, route: Route) -> list[tuple[str, int]]:
         """What to ask a proxy for, in turn: the addresses of the host where it leaves resolving to us."""
         proxy = route.via
@@ -260,18 +297,27 @@ class Dialer:
                     task.add_done_callback(_close_result)
                     task.cancel()
 
+    def _make_socket(self, family: int) -> socket.socket:
+        """A socket with the options that were asked for, bound where it should be."""
+        sock = socket.socket(family, NONBLOCKING_STREAM)
+        try:
+            for option in self._options:
+                sock.setsockopt(*option)
+            if self._local is not None:
+                if not self._local[1]:
+                    with suppress(OSError):
+                        sock.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
+                sock.bind(self._local)
+        except BaseException:
+            sock.close()
+            raise
+        return sock
+
     async def _attempt(self, address: Address, failures: list[tuple[Address, OSError]]) -> socket.socket | None:
         """Connect to one address; None when that fails, which is noted in *failures*."""
         try:
-            sock = socket.socket(address[0], NONBLOCKING_STREAM)
+            sock = self._make_socket(address[0])
             try:
-                for option in self._options:
-                    sock.setsockopt(*option)
-                if self._local is not None:
-                    if not self._local[1]:
-                        with suppress(OSError):
-                            sock.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
-                    sock.bind(self._local)
                 await asyncio.get_running_loop().sock_connect(sock, address[1])
             except BaseException:
                 sock.close()

@@ -102,6 +102,14 @@ class Names:
             raise ResolveError(f"{host} has no {FAMILIES.get(socket.AddressFamily(family), family)} address")
         return [(kind, (address, port, *rest)) for kind, address, rest in found]
 
+    def at_hand(self, host: str) -> Found | None:
+        """The address to try first, without its port, if it is known without asking anybody."""
+        literal = _literal(host)
+        if literal is None:
+            answer = self._remembered(host.lower())
+            literal = answer.found[0] if answer is not None and answer.found else None
+        return literal
+
     def forget(self, host: str) -> None:
         """Ask again the next time, as when none of the host's addresses answers."""
         self._answers.pop(host.lower(), None)

@@ -92,6 +92,8 @@ class NetworkTransport(Transport):
         self._keepalive = limits.keepalive
         self.pool = Pool(limits, self._start_dial)
         self._deadlines = Deadlines(loop)
+        # Weft's loop can; on others a transport takes a turn of the loop.
+        self._open_at_once: Any = getattr(loop, "_open_at_once", None)
         self._dials: set[asyncio.Task[None]] = set()
         self._alive: set[Any] = set()  # every connection whose transport is not gone
         self._all_lost: asyncio.Future[None] | None = None
@@ -166,6 +168,9 @@ class NetworkTransport(Transport):
             raise ClientClosedError(url=request.url)
         if self._sweeper is None and self._keepalive is not None:
             self._sweeper = self._loop.call_later(max(self._keepalive / 2, 0.01), self._sweep)
+        connection = self._connect_at_once(bucket)
+        if connection is not None:
+            return connection, total
         again = False
         while True:
             attempt = Attempt(self._loop, bucket, request, total)
@@ -183,6 +188,19 @@ class NetworkTransport(Transport):
             if connection.room:
                 return connection, total
             again = True
+
+    def _connect_at_once(self, bucket: Bucket) -> H1Connection | None:
+        """A new connection to a server on this machine, if there need be no waiting for it: no task, timer or future."""
+        route: Any = bucket.key
+        if self._open_at_once is None or route.is_secure or route.via is not None or not self.pool.has_room(bucket):
+            return None
+        connection = self._dialer.dial_at_once(route, self._open_at_once, lambda: H1Connection(self._loop))
+        if connection is not None:
+            self._alive.add(connection)
+            connection.on_lost = self._on_lost
+            connection.on_change = self.pool.changed
+            self.pool.lend(bucket, connection)
+        return connection
 
     def _start_dial(self, bucket: Bucket, waiter: Waiter) -> None:
         limit = ConnectLimit(self._loop, waiter.request.timeout.connect)

@@ -152,6 +152,17 @@ class Pool:
 
     # -- for requests
 
+    def has_room(self, bucket: Bucket) -> bool:
+        """Whether a connection to ``bucket`` may be made for who asks, and nobody waits for one, or for one's making."""
+        return not self._line and not self.dialing and self.count < self._most and bucket.count < self._most_per_bucket
+
+    def lend(self, bucket: Bucket, connection: Any) -> None:
+        """A connection was made for who asks, at once, and is his. :meth:`has_room` said that it may be."""
+        bucket.count += 1
+        self.count += 1
+        connection.bucket = bucket
+        self.connections.add(connection)
+
     def wait(self, waiter: Waiter, *, first: bool = False) -> None:
         """Stand in line; ``first``: before the others, after a connection that was promised turned out to be full."""
         bucket = waiter.bucket

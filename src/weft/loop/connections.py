@@ -279,6 +279,15 @@ class Connections(Host):
         finally:
             del errors, failures
 
+    def _open_at_once(self, sock: socket.socket, protocol: asyncio.BaseProtocol) -> None:
+        """Put a transport and *protocol* on a connected, non-blocking socket, without a turn of the loop in between.
+
+        ``connection_made`` has been called when this returns. What it raises closes the socket, and comes out.
+        """
+        from weft._core.stream import StreamTransport  # here: see the note in weft.loop
+
+        StreamTransport(self, sock, protocol, at_once=True)
+
     async def _open(
         self,
         sock: socket.socket,
