@@ -15,6 +15,7 @@ from asyncio.log import logger
 import cython
 from cython.cimports.cpython.contextvars import PyContext_CopyCurrent, PyContext_Enter, PyContext_Exit
 from cython.cimports.weft._core.driver import Sink
+from cython.cimports.weft._core.plain_sockets import close_owner
 from cython.cimports.weft._core.sys.python import PyBytes_FromStringAndSize
 
 # asyncio's defaults; a reader that is slower than the writer costs at most this much per connection.
@@ -196,7 +197,7 @@ class Channel(Sink):
         self.adopt(None)
         try:
             if owner is not None:
-                owner.close()
+                close_owner(owner)
         finally:
             if server is not None:
                 server._detach(self)

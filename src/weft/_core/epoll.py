@@ -24,6 +24,7 @@ from cython.cimports.weft._core.driver import (
 )
 from cython.cimports.weft._core.epoll_table import EpollTable
 from cython.cimports.weft._core.packets import BY_METHODS, Inbox, PacketQueue
+from cython.cimports.weft._core.plain_sockets import accept_from
 from cython.cimports.weft._core.sinks import SinkList
 from cython.cimports.weft._core.sys.datagram import weft_send_batch
 from cython.cimports.weft._core.sys.linux import (
@@ -308,13 +309,12 @@ class EpollDriver:
     def deliver_connections(self, sink):
         while sink.is_receiving:
             try:
-                connection, address = sink.sock.accept()
-            except (BlockingIOError, InterruptedError):
-                return 0
+                accepted = accept_from(sink.sock)
             except OSError as error:
                 return sink.on_receive_failed(error.errno)
-            connection.setblocking(False)
-            sink.on_accepted(connection, address)
+            if accepted is None:
+                return 0
+            sink.on_accepted(accepted[0], accepted[1])
         return 0
 
     # -- receiving -----------------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ import cython
 from cython.cimports.cpython.buffer import PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cython.cimports.libc.stdlib import malloc
 from cython.cimports.weft._core.operation import Operation
+from cython.cimports.weft._core.plain_sockets import accept_from
 from cython.cimports.weft._core.sys.linux import EAGAIN, weft_recv_now, weft_send_now
 from cython.cimports.weft._core.sys.python import (
     Py_XDECREF,
@@ -136,12 +137,8 @@ class Accept(Reading):
         return "EventLoop.sock_accept"
 
     def attempt(self):
-        try:
-            conn, address = self.sock.accept()
-        except BlockingIOError:
-            return NOT_YET
-        conn.setblocking(False)
-        return conn, address
+        accepted = accept_from(self.sock)
+        return NOT_YET if accepted is None else accepted
 
 
 class SendAll(SocketCall):

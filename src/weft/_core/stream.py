@@ -6,6 +6,7 @@ on it goes at once. The phases and the way down are those of ``Channel``.
 """
 
 import asyncio
+import os
 import socket
 from asyncio import trsock
 
@@ -15,15 +16,16 @@ from cython.cimports.cpython.bytes import PyBytes_FromStringAndSize
 from cython.cimports.weft._core.buffers import WriteQueue, freeze
 from cython.cimports.weft._core.channel import CLOSING, LOST, OPEN, FlowChannel
 from cython.cimports.weft._core.driver import IN_SOCKET, OUT_SOCKET
+from cython.cimports.weft._core.plain_sockets import own_address
 from cython.cimports.weft._core.receiver import Receiver
 from cython.cimports.weft._core.stock_streams import receiver_for
 from cython.cimports.weft._core.sys.linux import weft_shutdown_write
 from cython.cimports.weft._core.sys.python import Py_XDECREF, PyBytes_NewBlock, PyBytes_START, weft_cut_bytes
+from cython.cimports.weft._core.sys.socket import weft_set_no_delay
 
 from weft import versions
 
 IPPROTO_TCP = cython.declare(object, socket.IPPROTO_TCP)
-TCP_NODELAY = cython.declare(object, socket.TCP_NODELAY)
 # From so many bytes at once on, a connection is taken to bring more of the kind, and what comes next is received into
 # the object that the protocol gets: one copy less, for a block of memory per such connection.
 BULK = cython.declare(cython.Py_ssize_t, 64 * 1024)
@@ -305,7 +307,9 @@ def send_without_delay(sock):
     to do that (40 ms) when it has nothing to send: a head and a body that are written in two turns.
     """
     if sock.proto == IPPROTO_TCP:  # only internet stream sockets have that
-        sock.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
+        code: cython.int = weft_set_no_delay(sock.fileno())
+        if code < 0:
+            raise OSError(-code, os.strerror(-code))
     return 0
 
 
@@ -313,7 +317,7 @@ def fill_names(extra: dict, sock):
     """The two addresses, taken now: neither can be asked for once the connection has gone."""
     if "sockname" not in extra:
         try:
-            extra["sockname"] = sock.getsockname()
+            extra["sockname"] = own_address(sock)
         except OSError:
             extra["sockname"] = None
     if "peername" not in extra:

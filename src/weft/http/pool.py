@@ -153,7 +153,7 @@ class Pool:
     # -- for requests
 
     def has_room(self, bucket: Bucket) -> bool:
-        """Whether a connection to ``bucket`` may be made for who asks, and nobody waits for one, or for one's making."""
+        """Whether a connection to ``bucket`` may be made for who asks, and nobody waits for one or is making one."""
         return not self._line and not self.dialing and self.count < self._most and bucket.count < self._most_per_bucket
 
     def lend(self, bucket: Bucket, connection: Any) -> None:

@@ -62,8 +62,9 @@ class Server(asyncio.Server):
         self._ssl_handshake_timeout = ssl_handshake_timeout
         self._ssl_shutdown_timeout = ssl_shutdown_timeout
         self._unlink = unlink
-        # Weak: a program that drops a transport unclosed is to be warned, which takes its collection.
-        self._clients: weakref.WeakSet[asyncio.Transport] = weakref.WeakSet()
+        # Weak: a program that drops a transport unclosed is to be warned, which takes its collection. By identity: each
+        # one takes itself out, before it goes.
+        self._clients: dict[int, weakref.ref[asyncio.Transport]] = {}
         self._waiters: list[asyncio.Future[None]] | None = []
         self._forever: asyncio.Future[None] | None = None
         loop._servers.add(self)
@@ -188,22 +189,25 @@ class Server(asyncio.Server):
         self._loop.call_exception_handler(context)
 
     def _attach(self, transport: asyncio.Transport) -> None:
-        self._clients.add(transport)
+        self._clients[id(transport)] = weakref.ref(transport)
 
     def _detach(self, transport: asyncio.Transport) -> None:
-        self._clients.discard(transport)
+        self._clients.pop(id(transport), None)
         if self._sockets is None and not self._clients:
             self._wake_waiters()
 
     def close_clients(self) -> None:
         """Close every connection of this server once what is written to it has gone."""
-        for transport in list(self._clients):
+        for transport in self._all_clients():
             transport.close()
 
     def abort_clients(self) -> None:
         """Close every connection of this server at once; what is written to it, but not sent, is lost."""
-        for transport in list(self._clients):
+        for transport in self._all_clients():
             transport.abort()
+
+    def _all_clients(self) -> list[asyncio.Transport]:
+        return [transport for reference in list(self._clients.values()) if (transport := reference()) is not None]
 
     # The end
 

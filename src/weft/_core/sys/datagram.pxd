@@ -27,4 +27,5 @@ cdef extern from "weft_datagram.h":
     )
     int weft_send_batch(int fd, weft_packet* packets, int count)
     socklen_t weft_pack_address(object given, int family, weft_packet* packet)
+    object weft_unpack_address(const weft_address* name, socklen_t length)
     object weft_peer_address(weft_peer* peers, const weft_address* name, socklen_t length)
