@@ -190,7 +190,7 @@ class NetworkTransport(Transport):
             again = True
 
     def _connect_at_once(self, bucket: Bucket) -> H1Connection | None:
-        """A new connection to a server on this machine, if none need be waited for: without a task, a timer, a future."""
+        """A new connection to a server on this machine, if it need not be waited for: no task, no timer, no future."""
         route: Any = bucket.key
         if self._open_at_once is None or route.is_secure or route.via is not None or not self.pool.has_room(bucket):
             return None
