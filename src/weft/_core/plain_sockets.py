@@ -10,12 +10,16 @@ import os
 import socket
 
 import cython
+from cython.cimports.libc.stdlib import calloc
 from cython.cimports.weft._core.sys.datagram import (
     AF_INET,
     AF_INET6,
     AF_UNIX,
+    WEFT_PEERS,
     socklen_t,
     weft_address,
+    weft_peer,
+    weft_peer_address,
     weft_unpack_address,
 )
 from cython.cimports.weft._core.sys.linux import EAGAIN, EINTR, close
@@ -26,6 +30,11 @@ BASE = cython.declare(type, socket.SocketType)
 make = cython.declare(object, BASE.__init__)
 end = cython.declare(object, BASE.close)
 kind_of = cython.declare(object, BASE.type.__get__)
+# Our own names, which all connections of a server share.
+# SAFETY: read and changed with the GIL held, and never freed.
+own_names = cython.declare(
+    cython.pointer(weft_peer), cython.cast(cython.pointer(weft_peer), calloc(WEFT_PEERS, cython.sizeof(weft_peer)))
+)
 SOCK_NONBLOCK = cython.declare(object, int(socket.SOCK_NONBLOCK))
 
 
@@ -77,7 +86,7 @@ def own_address(sock):
         and weft_own_address(sock.fileno(), cython.address(name), cython.address(length)) == 0
         and is_known(weft_family_of(cython.address(name)))
     ):
-        return weft_unpack_address(cython.address(name), length)
+        return weft_peer_address(own_names, cython.address(name), length)
     return sock.getsockname()
 
 
