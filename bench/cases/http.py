@@ -257,7 +257,7 @@ register(
         "http.herd",
         "10,000 requests to a 1 s server",
         " ".join((measure_herd.__doc__ or "").split()),
-        CROWDED.with_floors(clients.FLOOR, *CROWDED.floors),
+        CROWDED.with_floors(*clients.FLOORS, *CROWDED.floors),
         CROWD,
         measure_herd,
         seconds=1.0,

@@ -13,8 +13,13 @@ from bench.clients.job import Done, Job, Kind
 from bench.load import program
 
 
-def perform(job: Job) -> Done:
-    """Do a job (``Kind.HERD`` only).
+def perform_busy(job: Job) -> Done:
+    """The same, computing for 50 µs between connecting and sending: what is left for a client's own work."""
+    return perform(job, 50)
+
+
+def perform(job: Job, work: int = 0) -> Done:
+    """Do a job (``Kind.HERD`` only), computing for ``work`` µs in each request.
 
     Raises:
         ValueError: it is of another kind.
@@ -23,7 +28,7 @@ def perform(job: Job) -> Done:
     if job.kind is not Kind.HERD:
         raise ValueError(f"the floor in C can be a herd, and not do a {job.kind.value}: leave it out of this case")
     url = urlsplit(job.url)
-    command = [str(program("http_herd")), str(url.port), url.path, str(job.concurrency), str(job.length)]
+    command = [str(program("http_herd")), str(url.port), url.path, str(job.concurrency), str(job.length), str(work)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise RuntimeError(f"http_herd ended with status {done.returncode}: {done.stderr.strip()}")

@@ -1,11 +1,12 @@
 /* The floor of the herd: the least that so many requests at once cost a client, without Python.
  *
  * Each request has a connection of its own: socket, connect, send; then, on one epoll, recv until the body is complete,
- * and close. Its one invariant: an answer of another length than expected, or none for STALL_MS, ends the program with
+ * and close. With WORK it computes for so many microseconds between connect and send, as a client in another language
+ * does: what the kernel takes then is more, as the server has fallen asleep in between and must be woken. Its one invariant: an answer of another length than expected, or none for STALL_MS, ends the program with
  * status 1. It ends with its parent.
  * Called by bench/clients/floor.py; prints one JSON object with seconds of the clock and of the processor.
  *
- * Usage: http_herd PORT PATH REQUESTS LENGTH
+ * Usage: http_herd PORT PATH REQUESTS LENGTH [WORK]
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -28,6 +29,15 @@ struct request {
 
 static char buffer[BUFFER];
 
+static uint64_t work; /* ns */
+
+static void compute(void)
+{
+    uint64_t end = clock_ns(CLOCK_MONOTONIC) + work;
+    while (work > 0 && clock_ns(CLOCK_MONOTONIC) < end)
+        ;
+}
+
 static int begin(int epoll, struct request *request, const struct sockaddr_in *address, const char *text)
 {
     int one = 1, fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -40,6 +50,7 @@ static int begin(int epoll, struct request *request, const struct sockaddr_in *a
     request->fd = fd;
     if (epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) != 0)
         return -1;
+    compute();
     return send(fd, text, strlen(text), MSG_NOSIGNAL) == (ssize_t)strlen(text) ? 0 : -1;
 }
 
@@ -72,8 +83,9 @@ int main(int count, char **given)
     struct rusage usage;
     char text[HEAD];
     prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (count != 5)
-        fail("usage: http_herd PORT PATH REQUESTS LENGTH");
+    if (count != 5 && count != 6)
+        fail("usage: http_herd PORT PATH REQUESTS LENGTH [WORK]");
+    work = count == 6 ? strtoul(given[5], NULL, 10) * 1000 : 0;
     size_t requests = strtoul(given[3], NULL, 10), length = strtoul(given[4], NULL, 10), left = requests;
     struct request *all = calloc(requests, sizeof *all);
     int epoll = epoll_create1(EPOLL_CLOEXEC);
