@@ -21,6 +21,7 @@ cdef class H1Connection:
     cdef object upload
     cdef object drain_waiter
     cdef object drain_timer
+    cdef object poll
     cdef object __weakref__
 
     cdef int complete(self, bint has_surplus) except -1

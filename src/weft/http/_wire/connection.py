@@ -10,6 +10,8 @@ The pool calls ``exchange``; the transport calls the protocol's methods; ``Incom
 ``abandon`` for its reader.
 """
 
+import select
+
 import cython
 from cython.cimports.weft.http._wire.incoming import RECEIVING, Incoming
 from cython.cimports.weft.http._wire.parser import DONE, LENGTH, SWITCHED, ResponseParser
@@ -53,6 +55,17 @@ class H1Connection:
         return 1 if self.is_open and self.incoming is None else 0
 
     # -- for the pool --------------------------------------------------------------------------------------------------
+
+    def peer_has_closed(self):
+        """Whether the peer sends nothing more, or is gone, which the loop need not have seen yet (poll(2))."""
+        if self.poll is None:
+            sock = self.transport.get_extra_info("socket")
+            if sock is None:
+                return False
+            poll = select.poll()
+            poll.register(sock.fileno(), select.POLLRDHUP)  # POLLHUP and POLLERR come without being asked for
+            self.poll = poll.poll  # kept: to make and fill one costs more than to ask it
+        return bool(self.poll(0))
 
     def exchange(self, request, incoming: Incoming):
         """Send ``request``; what comes back goes to ``incoming``."""
