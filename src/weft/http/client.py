@@ -2,15 +2,14 @@
 
 Owns the defaults of its requests and what it learns from responses (cookies, prepared requests); where they go is its
 transport's business. Its invariant: a client belongs to one event loop, from its first request until ``aclose()``,
-which gives back everything. A URL that is requested again is not prepared again: the last thousand are kept, ready to be
-sent, with the options of a call or without.
+which gives back everything. A URL that is requested again is not prepared again, with the options of a call or without:
+the last thousand are kept.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-import ssl
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -41,7 +40,7 @@ __all__ = ["Client"]
 HAS_COOKIES = int(Note.HAS_COOKIES)
 INFINITY = float("inf")
 MOST_PREPARED = 1000
-# Options that are done with once the request is prepared.
+# Options that are done with once the request is prepared, where they are looked at too.
 PLAIN = frozenset({"params", "headers", "content", "data", "json", "files", "timeout", "proxy", "tls", "ssl"})
 # What a body may unpack to, in bytes, unless the client is told otherwise.
 MOST_DECODED = 1 << 30
@@ -229,13 +228,14 @@ class Client:
     async def _request(self, method: str, url: Any, options: RequestOptions) -> Response:
         if asyncio.get_running_loop() is not self._loop:
             self._open(url)
-        if options:
+        is_plain = PLAIN.issuperset(options)
+        if not is_plain:
             check(options)
         prepared = self._prepared.get((method, url)) if url.__class__ in IMMUTABLE else None
         if prepared is None:
             prepared = self._prepare(method, url)
         request = prepared.varied(options) if options or not prepared.is_whole else prepared.request
-        if self.cookies or self._own_cookies or self.hooks is not None or "cookies" in options:
+        if self.cookies or self._own_cookies or self.hooks is not None or (not is_plain and "cookies" in options):
             return await Journey(self, request, options).run()
         total = request.timeout.total
         limit = INFINITY if total is None else self._time() + total
@@ -245,7 +245,7 @@ class Client:
             if self.retry is None and "retry" not in options:
                 raise
             return await Journey(self, request, options, limit).after_error(error)
-        if incoming.status >= 300 or incoming.notes & HAS_COOKIES or not PLAIN.issuperset(options):
+        if incoming.status >= 300 or incoming.notes & HAS_COOKIES or not is_plain:
             return await Journey(self, request, options, limit).after(incoming)
         return Response(incoming, request, self.max_decoded_size)
 

@@ -162,7 +162,7 @@ class Headers(MutableMapping[str, str]):
 
     def copy(self) -> Headers:
         """Another one with the same pairs."""
-        headers = Headers()
+        headers = Headers.__new__(Headers)
         headers._pairs = self._pairs.copy()
         headers._first = None if self._first is None else self._first.copy()
         headers._lines = self._lines.copy()
@@ -179,10 +179,13 @@ class Headers(MutableMapping[str, str]):
         """
         if self._block is None:
             lines, pairs = self._lines, self._pairs
-            lines += [None] * (len(pairs) - len(lines))
-            made = [_line(pair) if line is None else line for line, pair in zip(lines, pairs, strict=True)]
-            self._lines[:] = made
-            self._block = b"".join(made), "Host" in self
+            if None in lines:
+                for index, line in enumerate(lines):
+                    if line is None:
+                        lines[index] = _line_of(*pairs[index])
+            for name, value in pairs[len(lines) :]:
+                lines.append(_line_of(name, value))
+            self._block = b"".join(lines), "Host" in self  # type: ignore[arg-type]
         return self._block
 
     # -- writing
@@ -292,9 +295,9 @@ def _checked(name: str, value: str) -> tuple[str, str]:
 # -- to bytes
 
 
-def _line(pair: tuple[str, str]) -> bytes:
+def _line_of(name: str, value: str) -> bytes:
     """A pair as requests send it; b"" for what says how a body is framed, as the body says that itself."""
-    return b"" if pair[0].lower() in _FRAMING else encode_headers((pair,))
+    return b"" if name.lower() in _FRAMING else _line(name, value)
 
 
 def encode_headers(pairs: Iterable[tuple[str, str]]) -> bytes:
@@ -307,13 +310,13 @@ def encode_headers(pairs: Iterable[tuple[str, str]]) -> bytes:
         InvalidHeaderError: a name that is no token, or a value with a line end, a NUL or another control character:
             sent as they are, they would be read as something else (RFC 9110, section 5.5).
     """
-    parts: list[bytes] = []
-    for name, value in pairs:
-        parts.append(_name_and_colon(name))
-        # The usual value: visible ASCII and spaces.
-        parts.append(value.encode() if value.isascii() and value.isprintable() else _value(name, value))
-        parts.append(b"\r\n")
-    return b"".join(parts)
+    return b"".join([_line(name, value) for name, value in pairs])
+
+
+def _line(name: str, value: str) -> bytes:
+    start = _name_and_colon(name)
+    # The usual value: visible ASCII and spaces.
+    return start + (value.encode() if value.isascii() and value.isprintable() else _value(name, value)) + b"\r\n"
 
 
 @lru_cache(maxsize=512)

@@ -145,14 +145,13 @@ class Request:
 
     def _encode(self) -> bytes:
         url = self.url
-        target = url.target
-        place = self.place
+        target, place, body = url.target, self.place, self.body
         if place.is_absolute:
             target = f"{'https' if url.is_secure else 'http'}://{url.authority}{target}"
         try:
             lines, has_host = self.headers.block()
             pairs = self.framing()
-            if self.body is not None and self.body.length is None:
+            if body is not None and body.length is None:
                 pairs.append(("Transfer-Encoding", "chunked"))
             if place.is_absolute and place.proxy_headers:
                 pairs += place.proxy_headers
@@ -160,7 +159,6 @@ class Request:
         except InvalidHeaderError as error:
             raise InvalidHeaderError(str(error), url=url) from None  # the same once more, with the URL
         host = "" if has_host else f"Host: {url.authority}\r\n"
-        head = f"{self.method} {target} HTTP/1.1\r\n{host}".encode("ascii") + lines + more + b"\r\n"
-        if self.body is None or self.streams_body:
-            return head
-        return head + self.body.content  # type: ignore[operator]
+        start = f"{self.method} {target} HTTP/1.1\r\n{host}".encode("ascii")
+        content = b"" if body is None or self.streams_body else body.content
+        return b"".join((start, lines, more, b"\r\n", content))  # type: ignore[arg-type]

@@ -25,6 +25,8 @@ __all__ = ["Prepared", "as_auth", "as_retry", "check"]
 
 KNOWN = frozenset(RequestOptions.__annotations__)
 BODIES = frozenset({"content", "data", "json", "files"})
+# Options that change the headers, but for those that follow from the body.
+HEADS = frozenset({"headers", "auth"})
 # Options that may lead elsewhere than their request would go without.
 WAYS = frozenset({"proxy", "tls", "ssl", "upgrade"})
 
@@ -55,23 +57,25 @@ class Prepared:
         self.request = Request(method, url, headers, None, timeout)
 
     def varied(self, options: RequestOptions) -> Request:
-        """The request with ``options``, which are checked already."""
+        """The request with ``options``, whose names are checked already."""
         plain = self.request
-        params = options.get("params")
-        url = plain.url if params is None else plain.url.with_query(params)
-        headers = self._headers_for(url, options)
+        url, headers, place, may_switch = plain.url, plain.headers, plain.place, False
+        if "params" in options:
+            url = url.with_query(options["params"])
+        if not self.is_whole or not HEADS.isdisjoint(options):
+            headers = self._headers_for(url, options)
         body = None if BODIES.isdisjoint(options) else body_of(options, headers, url)
         timeout = Timeout.of(options["timeout"]) if "timeout" in options else plain.timeout
-        place, may_switch = plain.place, False
         if not WAYS.isdisjoint(options):
-            place = Place(options.get("proxy"), options.get("tls", options.get("ssl")))
+            tls = as_tls(options.get("ssl"))
+            if "tls" in options:
+                tls = as_tls(options["tls"])
+            place = Place(options.get("proxy"), tls)
             may_switch = bool(options.get("upgrade"))
         return Request(plain.method, url, headers, body, timeout, may_switch=may_switch, place=place)
 
     def _headers_for(self, url: URL, options: RequestOptions) -> Headers:
         own, auth = options.get("headers"), options.get("auth")
-        if not own and auth is None and self.is_whole:
-            return self.request.headers
         headers = merge(self._headers, own) if own else self._headers
         return vouched(headers, self._auth if auth is None else as_auth(auth), self.request.method, url)
 
@@ -102,12 +106,7 @@ def check(options: RequestOptions) -> None:
     if not KNOWN.issuperset(options):
         unknown, known = sorted(options.keys() - KNOWN), ", ".join(sorted(KNOWN))
         raise TypeError(f"a request has no option {', '.join(map(repr, unknown))}: it has {known}")
-    if "retry" in options:
-        as_retry(options["retry"])
-    if "tls" in options:
-        as_tls(options["tls"])
-    if "ssl" in options:
-        as_tls(options["ssl"])
+    as_retry(options.get("retry"))
 
 
 def as_length(given: str, url: URL) -> int:

@@ -10,8 +10,6 @@ The pool calls ``exchange``; the transport calls the protocol's methods; ``Incom
 ``abandon`` for its reader.
 """
 
-import select
-
 import cython
 from cython.cimports.weft.http._wire.incoming import RECEIVING, Incoming
 from cython.cimports.weft.http._wire.parser import DONE, LENGTH, SWITCHED, ResponseParser
@@ -42,6 +40,7 @@ class H1Connection:
         self.loop = loop
         self.on_change = on_change
         self.parser = ResponseParser()
+        self.fd = -1
 
     def __repr__(self):
         state = "closed" if not self.is_open else "idle" if self.incoming is None else "busy"
@@ -58,14 +57,12 @@ class H1Connection:
 
     def peer_has_closed(self):
         """Whether the peer sends nothing more, or is gone, which the loop need not have seen yet (poll(2))."""
-        if self.poll is None:
-            sock = self.transport.get_extra_info("socket")
-            if sock is None:
-                return False
-            poll = select.poll()
-            poll.register(sock.fileno(), select.POLLRDHUP)  # POLLHUP and POLLERR come without being asked for
-            self.poll = poll.poll  # kept: to make and fill one costs more than to ask it
-        return bool(self.poll(0))
+        entry: pollfd
+        entry.fd = self.fd
+        entry.events = POLLRDHUP  # POLLHUP and POLLERR come without being asked for
+        entry.revents = 0
+        # SAFETY: `entry` lives on this function's stack, and the kernel is done with it when the call returns.
+        return poll(cython.address(entry), 1, 0) > 0
 
     def exchange(self, request, incoming: Incoming):
         """Send ``request``; what comes back goes to ``incoming``."""
@@ -114,6 +111,9 @@ class H1Connection:
     def connection_made(self, transport):
         self.transport = transport
         self.transport_write = transport.write
+        sock = transport.get_extra_info("socket")
+        if sock is not None:
+            self.fd = sock.fileno()
         self.is_open = True
 
     def data_received(self, data: bytes):
