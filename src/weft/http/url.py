@@ -428,7 +428,7 @@ def _without_dots(path: str) -> str:
 
 def _encoded_pairs(params: Mapping[str, Any] | Iterable[tuple[str, Any]]) -> Iterator[tuple[str, str]]:
     """Each name, with each of its values, the values percent-encoded."""
-    for name, value in params.items() if isinstance(params, dict) or isinstance(params, Mapping) else params:
+    for name, value in params.items() if isinstance(params, (dict, Mapping)) else params:
         if type(value) is str or type(value) is int:  # what most are; to look a type up among abstract ones takes long
             yield str(name), form_quoted(str(value))
             continue
