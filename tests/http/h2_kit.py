@@ -34,6 +34,7 @@ class FakeBody:
     length: int | None = None
     pieces: Any = ()
     content_type: str | None = None
+    replayable: bool = True
     closed: bool = False
 
     async def chunks(self) -> AsyncIterator[bytes]:

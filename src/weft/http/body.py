@@ -113,9 +113,8 @@ def make_body(
         if content is None:
             return None
         return Body(content if isinstance(content, bytes) else source_of(content))
-    if sum(given is not None for given in (content, data, json, form)) > 1 or (
-        files is not None and (content is not None or json is not None)
-    ):
+    given = (content is not None) + (data is not None) + (json is not None) + (form is not None)
+    if given > 1 or (files is not None and (content is not None or json is not None)):
         raise BodyError("a request has one body: give one of content, data, json and form; files go with data or form")
     if json is not None:
         return Body(_json_bytes(json, json_dumps), JSON_TYPE)
@@ -126,6 +125,8 @@ def make_body(
 
 def _is_form(data: Any) -> bool:
     """Whether ``data`` names fields: a list of bytes is a body in pieces, one of pairs is a form."""
+    if isinstance(data, dict | str | bytes):
+        return isinstance(data, dict)
     if isinstance(data, list | tuple):
         return not data or isinstance(data[0], list | tuple)
     return isinstance(data, FormData | Mapping | ItemsView)

@@ -2,15 +2,14 @@
 
 Owns the defaults of its requests and what it learns from responses (cookies, prepared requests); where they go is its
 transport's business. Its invariant: a client belongs to one event loop, from its first request until ``aclose()``,
-which gives back everything. A URL that is requested again without options is not prepared again: the last thousand are
-kept, ready to be sent.
+which gives back everything. A URL that is requested again is not prepared again, with the options of a call or without:
+the last thousand are kept.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-import ssl
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -20,16 +19,16 @@ from typing import Any, Self, Unpack
 from weft._version import __version__
 from weft.http._wire.incoming import Note
 from weft.http.auth import Auth, BasicAuth, netrc_auth, netrc_path
-from weft.http.body import make_body
 from weft.http.calls import Call
 from weft.http.cookies import CookieJar
 from weft.http.decoding import ACCEPT_ENCODING
 from weft.http.defaults import Defaults, merge
-from weft.http.errors import ClientClosedError, HTTPError, InvalidHeaderError
+from weft.http.errors import ClientClosedError, HTTPError
 from weft.http.headers import Headers
 from weft.http.hooks import Hooks
 from weft.http.journey import Journey
 from weft.http.outgoing import Request
+from weft.http.preparing import Prepared, as_auth, as_retry, as_tls, check
 from weft.http.response import Response
 from weft.http.retries import Retry
 from weft.http.settings import DEFAULT_TIMEOUT, Connector, Limits, RequestOptions, Timeout
@@ -40,16 +39,14 @@ __all__ = ["Client"]
 
 HAS_COOKIES = int(Note.HAS_COOKIES)
 INFINITY = float("inf")
-BODIES = frozenset({"content", "data", "json", "files"})
 MOST_PREPARED = 1000
-# Options that are done with once the request is prepared.
+# Options that are done with once the request is prepared, where they are looked at too.
 PLAIN = frozenset({"params", "headers", "content", "data", "json", "files", "timeout", "proxy", "tls", "ssl"})
 # What a body may unpack to, in bytes, unless the client is told otherwise.
 MOST_DECODED = 1 << 30
 USER_AGENT = f"weft/{__version__}"
-
-
-KNOWN = frozenset(RequestOptions.__annotations__)
+# A URL of these classes is the same whenever it comes again. What is derived from them may not be.
+IMMUTABLE = frozenset({str, URL})
 
 
 class Client:
@@ -137,7 +134,7 @@ class Client:
         self._time: Any = None
         self._is_closed = False
         self._common: Headers | None = None
-        self._prepared: dict[Any, Request] = {}
+        self._prepared: dict[tuple[str, Any], Prepared] = {}
         self._forget()
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -155,8 +152,6 @@ class Client:
             self._prepared.clear()
             self._common = None
             self._has_netrc = self.trust_env and self.auth is None and os.path.exists(netrc_path())
-            # Whether a request can be recognised by its URL alone: no header of it depends on when it is sent.
-            self._may_prepare = self.auth is None or isinstance(self.auth, BasicAuth)
 
     def __repr__(self) -> str:
         state = "closed" if self._is_closed else "new" if self._transport is None else "open"
@@ -233,12 +228,14 @@ class Client:
     async def _request(self, method: str, url: Any, options: RequestOptions) -> Response:
         if asyncio.get_running_loop() is not self._loop:
             self._open(url)
-        request: Request | None = None
-        if not options and url.__class__ is str:
-            request = self._prepared.get(url if method == "GET" else (method, url))
-        if request is None:
-            request = self._prepare(method, url, options)
-        if self.cookies or self._own_cookies or self.hooks is not None or "cookies" in options:
+        is_plain = PLAIN.issuperset(options)
+        if not is_plain:
+            check(options)
+        prepared = self._prepared.get((method, url)) if url.__class__ in IMMUTABLE else None
+        if prepared is None:
+            prepared = self._prepare(method, url)
+        request = prepared.varied(options) if options or not prepared.is_whole else prepared.request
+        if self.cookies or self._own_cookies or self.hooks is not None or (not is_plain and "cookies" in options):
             return await Journey(self, request, options).run()
         total = request.timeout.total
         limit = INFINITY if total is None else self._time() + total
@@ -248,7 +245,7 @@ class Client:
             if self.retry is None and "retry" not in options:
                 raise
             return await Journey(self, request, options, limit).after_error(error)
-        if incoming.status >= 300 or incoming.notes & HAS_COOKIES or not options.keys() <= PLAIN:
+        if incoming.status >= 300 or incoming.notes & HAS_COOKIES or not is_plain:
             return await Journey(self, request, options, limit).after(incoming)
         return Response(incoming, request, self.max_decoded_size)
 
@@ -290,39 +287,17 @@ class Client:
 
     # -- preparing a request
 
-    def _prepare(self, method: str, url: Any, options: RequestOptions) -> Request:
-        if options:
-            check(options)
-        target = self._url(url, options.get("params"))
-        auth = self.auth_for(target, options)
+    def _prepare(self, method: str, url: Any) -> Prepared:
+        target = self._url(url)
+        auth = self.auth_for(target, {})
         if target.username is not None:
             target = target.without_userinfo()
-        own = options.get("headers")
-        headers = merge(self.headers, own) if own else self._common_headers()
-        body = None
-        if not BODIES.isdisjoint(options):
-            body = make_body(
-                content=options.get("content"), data=options.get("data"), json=options.get("json"),
-                files=options.get("files"),
-            )  # fmt: skip
-            if body is not None and body.length is None and "Content-Length" in headers:
-                body.length = as_length(headers["Content-Length"], target)
-        timeout = Timeout.of(options["timeout"]) if "timeout" in options else self.timeout
-        if auth is not None and "Authorization" not in headers:
-            value = auth.header_for(method, target)
-            if value is not None:
-                headers = headers.copy()
-                headers["Authorization"] = value
-        request = Request(method, target, headers, body, timeout, may_switch=bool(options.get("upgrade")))
-        if options:
-            request.proxy = options.get("proxy")
-            request.tls = options.get("tls", options.get("ssl"))
-        # What cannot be repeated is not kept ready: each time it is looked whether its connection still stands.
-        if not options and url.__class__ is str and self._may_prepare and request.is_idempotent:
+        prepared = Prepared(method, target, self._common_headers(), auth, self.timeout)
+        if url.__class__ in IMMUTABLE:
             if len(self._prepared) >= MOST_PREPARED:
                 del self._prepared[next(iter(self._prepared))]
-            self._prepared[url if method == "GET" else (method, url)] = request
-        return request
+            self._prepared[method, url] = prepared
+        return prepared
 
     def _common_headers(self) -> Headers:
         """The client's headers as they are now, the same object for every request that has none of its own."""
@@ -330,12 +305,8 @@ class Client:
             self._common = self.headers.copy()
         return self._common
 
-    def _url(self, url: Any, params: Any) -> URL:
-        if self.base_url is not None:
-            target = self.base_url.join(url)
-        else:
-            target = url if isinstance(url, URL) else URL(url)
-        return target if params is None else target.with_query(params)
+    def _url(self, url: Any) -> URL:
+        return URL(url) if self.base_url is None else self.base_url.join(url)
 
     def auth_for(self, url: URL, options: RequestOptions) -> Auth | None:
         """Who vouches for a request: its own, that in its URL, the client's, or what ``~/.netrc`` has for the host."""
@@ -412,46 +383,6 @@ class Client:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.aclose()
-
-
-def check(options: RequestOptions) -> None:
-    """Refuse what a request cannot be given, before anything of it is done."""
-    if unknown := options.keys() - KNOWN:
-        known = ", ".join(sorted(KNOWN))
-        raise TypeError(f"a request has no option {', '.join(map(repr, sorted(unknown)))}: it has {known}")
-    as_retry(options.get("retry"))
-    for name in ("tls", "ssl"):
-        as_tls(options.get(name))
-
-
-def as_length(given: str, url: URL) -> int:
-    """The length of a body that does not know its own, as the caller's headers tell it."""
-    if not (given.isascii() and given.isdecimal()):
-        raise InvalidHeaderError(f"Content-Length is {given!r}: give a number of bytes", url=url)
-    return int(given)
-
-
-def as_tls(given: Any) -> Any:
-    """How TLS is verified, from what a user gives."""
-    if given is None or isinstance(given, bool | str | os.PathLike | ssl.SSLContext):
-        return given
-    raise TypeError(f"tls is {given!r}: give True, False, the file of an authority, or an ssl.SSLContext")
-
-
-def as_auth(given: Any) -> Auth | None:
-    """An :class:`Auth` from what a user gives."""
-    if given is None or isinstance(given, Auth):
-        return given
-    if isinstance(given, tuple) and len(given) == 2:
-        return BasicAuth(*given)
-    raise TypeError(f"auth is {given!r}: give a pair of login and password, or a weft.http.Auth")
-
-
-def as_retry(given: Any) -> Retry | None:
-    """A :class:`Retry` from what a user gives."""
-    if given is None or isinstance(given, Retry):
-        return given
-    return Retry.of(given)
 
 
 # What requests are prepared from, and what is made of a value that is given for it.

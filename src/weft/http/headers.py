@@ -69,16 +69,18 @@ class Headers(MutableMapping[str, str]):
     Source: RFC 9110, section 5.
     """
 
-    __slots__ = ("_block", "_first", "_pairs")
+    __slots__ = ("_block", "_first", "_lines", "_pairs")
 
     _pairs: list[tuple[str, str]]
-    # The first value of each name in lower case; None until somebody asks, and again after a change.
+    # The first value of each name in lower case; None until somebody asks, and again after most changes.
     _first: dict[str, str] | None
-    # What block() gave; None likewise.
+    # What block() gave; None until somebody asks, and again after a change.
     _block: tuple[bytes, bool] | None
+    # What each pair is in it, as far as that was asked for: one that is set does not make the others anew.
+    _lines: list[bytes | None]
 
     def __init__(self, other: HeadersLike | None = None) -> None:
-        self._first = self._block = None
+        self._changed()
         self._pairs = [] if other is None else _pairs_of(other)
 
     @classmethod
@@ -89,7 +91,7 @@ class Headers(MutableMapping[str, str]):
         the white space around them.
         """
         headers = cls.__new__(cls)
-        headers._first = headers._block = None
+        headers._changed()
         pairs = headers._pairs = []
         for line in head.decode("latin-1").split("\r\n")[1:-2]:
             name, _, value = line.partition(":")
@@ -160,8 +162,11 @@ class Headers(MutableMapping[str, str]):
 
     def copy(self) -> Headers:
         """Another one with the same pairs."""
-        headers = Headers()
+        headers = Headers.__new__(Headers)
         headers._pairs = self._pairs.copy()
+        headers._first = None if self._first is None else self._first.copy()
+        headers._lines = self._lines.copy()
+        headers._block = self._block
         return headers
 
     __copy__ = copy
@@ -173,11 +178,22 @@ class Headers(MutableMapping[str, str]):
             InvalidHeaderError: as :func:`encode_headers`.
         """
         if self._block is None:
-            lines = encode_headers([pair for pair in self._pairs if pair[0].lower() not in _FRAMING])
-            self._block = lines, "Host" in self
+            lines, pairs = self._lines, self._pairs
+            if None in lines:
+                for index, line in enumerate(lines):
+                    if line is None:
+                        lines[index] = _line_of(*pairs[index])
+            for name, value in pairs[len(lines) :]:
+                lines.append(_line_of(name, value))
+            self._block = b"".join(lines), "Host" in self  # type: ignore[arg-type]
         return self._block
 
     # -- writing
+
+    def _changed(self) -> None:
+        """What was made of the pairs counts no more."""
+        self._first = self._block = None
+        self._lines = []
 
     def add(self, name: str, value: str) -> None:
         """Adds a header, beside those of the same name.
@@ -194,38 +210,48 @@ class Headers(MutableMapping[str, str]):
         pair = _checked(name, value)
         lowered = name.lower()
         pairs = self._pairs
-        if lowered not in self:
+        first = self._first
+        if first is None:
+            first = self._index()
+        self._block = None
+        if lowered not in first:
             pairs.append(pair)
-        else:
-            # The new one stands where the first stood.
-            where = next(index for index, (one, _) in enumerate(pairs) if one.lower() == lowered)
+            first[lowered] = value
+            return
+        # The new one stands where the first stood.
+        names = [one.lower() for one, _ in pairs]
+        where = names.index(lowered)
+        pairs[where] = pair
+        first[lowered] = value
+        if names.count(lowered) > 1:
             pairs[where + 1 :] = [one for one in pairs[where + 1 :] if one[0].lower() != lowered]
-            pairs[where] = pair
-        self._first = self._block = None
+            self._lines = []
+        elif where < len(self._lines):
+            self._lines[where] = None
 
     def __delitem__(self, name: str) -> None:
         if name not in self:
             raise KeyError(name)
         lowered = name.lower()
         self._pairs = [pair for pair in self._pairs if pair[0].lower() != lowered]
-        self._first = self._block = None
+        self._changed()
 
     def update(self, other: HeadersLike = (), /, **more: str) -> None:  # type: ignore[override]
         """Replaces every name that occurs in ``other``, by all the values that it has there."""
         pairs = _pairs_of(other) + _pairs_of(more)
         replaced = {name.lower() for name, _ in pairs}
         self._pairs = [pair for pair in self._pairs if pair[0].lower() not in replaced] + pairs
-        self._first = self._block = None
+        self._changed()
 
     def extend(self, other: HeadersLike) -> None:
         """Adds every pair of ``other``, beside what is there."""
         self._pairs += _pairs_of(other)
-        self._first = self._block = None
+        self._changed()
 
     def clear(self) -> None:
         """Removes all."""
         self._pairs = []
-        self._first = self._block = None
+        self._changed()
 
     # -- as an object
 
@@ -269,6 +295,11 @@ def _checked(name: str, value: str) -> tuple[str, str]:
 # -- to bytes
 
 
+def _line_of(name: str, value: str) -> bytes:
+    """A pair as requests send it; b"" for what says how a body is framed, as the body says that itself."""
+    return b"" if name.lower() in _FRAMING else _line(name, value)
+
+
 def encode_headers(pairs: Iterable[tuple[str, str]]) -> bytes:
     r"""The header lines of a head: ``Name: value\r\n`` for each pair; the empty line is not among them.
 
@@ -279,13 +310,13 @@ def encode_headers(pairs: Iterable[tuple[str, str]]) -> bytes:
         InvalidHeaderError: a name that is no token, or a value with a line end, a NUL or another control character:
             sent as they are, they would be read as something else (RFC 9110, section 5.5).
     """
-    parts: list[bytes] = []
-    for name, value in pairs:
-        parts.append(_name_and_colon(name))
-        # The usual value: visible ASCII and spaces.
-        parts.append(value.encode() if value.isascii() and value.isprintable() else _value(name, value))
-        parts.append(b"\r\n")
-    return b"".join(parts)
+    return b"".join([_line(name, value) for name, value in pairs])
+
+
+def _line(name: str, value: str) -> bytes:
+    start = _name_and_colon(name)
+    # The usual value: visible ASCII and spaces.
+    return start + (value.encode() if value.isascii() and value.isprintable() else _value(name, value)) + b"\r\n"
 
 
 @lru_cache(maxsize=512)

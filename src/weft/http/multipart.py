@@ -12,10 +12,10 @@ import os
 import re
 from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
-from urllib.parse import urlencode
 
 from weft.http.errors import BodyError, InvalidHeaderError
 from weft.http.sources import Source, source_of
+from weft.http.url import form_quoted
 
 URLENCODED = "application/x-www-form-urlencoded"
 DEFAULT_TYPE = "application/octet-stream"
@@ -90,14 +90,16 @@ class FormData:
             content_type: of a file it is guessed by its name, if left out.
             filename: the name that the server is told; of files and paths it is theirs, if left out.
         """
-        if filename is None and (is_file(value) or isinstance(value, os.PathLike)):
+        if filename is None and not isinstance(value, str) and (is_file(value) or isinstance(value, os.PathLike)):
             filename = filename_of(value) or name
         self._fields.append(Field(name, value, content_type, filename))
 
     def add_fields(self, *fields: Any) -> None:
         """Add several: pairs of name and value, mappings of them, or file objects under their own names."""
         for field in fields:
-            if is_file(field):
+            if type(field) is tuple and len(field) == 2:
+                self.add_field(*field)  # what most are, and looking for the others takes longer than adding it
+            elif is_file(field):
                 self.add_field(filename_of(field) or "unknown", field)
             elif isinstance(field, Mapping):
                 self.add_fields(*field.items())
@@ -138,7 +140,8 @@ class FormData:
         """The form as it is sent, and its content type. Files are read as it is sent."""
         fields = list(_spread(self._fields))
         if not self.is_multipart and not any(_is_stream(field.value) for field in fields):
-            return urlencode([(field.name, field.value) for field in fields]).encode(), URLENCODED
+            pairs = [f"{form_quoted(field.name)}={form_quoted(field.value)}" for field in fields]
+            return "&".join(pairs).encode(), URLENCODED
         boundary = self._boundary or os.urandom(16).hex()
         quoted = boundary if _TOKEN.fullmatch(boundary) else f'"{boundary}"'
         return _joined(_parts(fields, boundary.encode())), f"multipart/form-data; boundary={quoted}"
@@ -175,6 +178,9 @@ def _is_stream(value: Any) -> bool:
 def _spread(fields: Iterable[Field]) -> Iterator[Field]:
     """The fields with lists spread out, None left out, and everything that is not read written as text."""
     for field in fields:
+        if type(field.value) is str and type(field.name) is str:
+            yield field  # what most are
+            continue
         several = isinstance(field.value, Sequence) and not isinstance(
             field.value, str | bytes | bytearray | memoryview
         )

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import select
 from collections.abc import Callable
 from typing import Any
 
@@ -108,6 +107,8 @@ class NetworkTransport(Transport):
         bucket = request.bucket
         if bucket is None:
             bucket = self._locate(request)
+        if not request.is_repeatable:
+            self._drop_dead(bucket)
         connection = bucket.take()
         if connection is None:
             connection, total = await self._wait(bucket, request, total)
@@ -139,14 +140,14 @@ class NetworkTransport(Transport):
     def _locate(self, request: Request) -> Bucket:
         if self._is_closed:
             raise ClientClosedError(url=request.url)
-        route = self._route_of(request)
-        bucket = self.pool.bucket(route, None if route.is_secure and self._offers_h2 else False)
+        place = request.place
+        bucket: Bucket | None = place.bucket
+        if bucket is None:
+            route = self._route_of(request)
+            bucket = place.bucket = self.pool.bucket(route, None if route.is_secure and self._offers_h2 else False)
         if not bucket.speaks_h2:
             request.wire  # noqa: B018  # made now: what cannot be sent needs no connection
-        request.route = route
         request.bucket = bucket
-        if bucket.idle and not (request.is_idempotent and request.is_replayable):
-            self._drop_dead(bucket)
         return bucket
 
     def _drop_dead(self, bucket: Bucket) -> None:
@@ -154,10 +155,7 @@ class NetworkTransport(Transport):
 
         Asked of the kernel for a request that cannot be repeated: for the others that costs more than it saves.
         """
-        for connection in reversed(list(bucket.idle)):
-            sock = connection.transport.get_extra_info("socket")
-            if sock is None or not peer_has_closed(sock.fileno()):
-                return
+        while bucket.idle and (connection := next(reversed(bucket.idle))).peer_has_closed():
             self.pool.discard(connection)
 
     # -- getting a connection
@@ -376,18 +374,11 @@ class Attempt:
             self._began = INFINITY
 
 
-def peer_has_closed(fd: int) -> bool:
-    """Whether the other end of a socket sends nothing more, or is gone (poll(2))."""
-    poll = select.poll()
-    poll.register(fd, select.POLLRDHUP)  # POLLHUP and POLLERR come without being asked for
-    return bool(poll.poll(0))
-
-
 def may_repeat(error: BaseException, request: Request, repeats: int) -> bool:
     """Whether ``request`` may be sent once more at once, on another connection."""
     if getattr(error, "unprocessed", False):
         return request.is_replayable and repeats < MOST_REFUSALS
-    return getattr(error, "was_reused", False) and not repeats and request.is_idempotent and request.is_replayable
+    return getattr(error, "was_reused", False) and not repeats and request.is_repeatable
 
 
 def located(error: Any, request: Request) -> HTTPError:

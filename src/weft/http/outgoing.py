@@ -1,8 +1,8 @@
 """A request as it will be sent.
 
 Owns the method, the URL, the headers and the body, and their bytes for HTTP/1.1 (RFC 9112), which are made once: a
-request that does not change may be sent any number of times. Invariant: nothing in a head can end its line early.
-Made by the client; a transport sends it.
+request that does not change may be sent any number of times, and those made of it by ``replace()`` share its
+:class:`Place`. Invariant: nothing in a head can end its line early. Made by the client; a transport sends it.
 """
 
 from __future__ import annotations
@@ -18,13 +18,36 @@ from weft.http.url import URL
 if TYPE_CHECKING:
     from weft.http.body import Body
 
-__all__ = ["Request"]
+__all__ = ["Place", "Request"]
 
 # Methods whose requests usually have a body: without one they say so (RFC 9110, 8.6).
 EXPECTED_BODY = frozenset({"POST", "PUT", "PATCH"})
 _TOKEN = frozenset("!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
+# Those that need no look at each of their letters.
+_USUAL = IDEMPOTENT | EXPECTED_BODY
 # A body up to here leaves with the head, in one piece, in bytes.
 MOST_JOINED = 256 * 1024
+
+
+class Place:
+    """Where requests go, and by which way: found by the first that is sent, and shared by all that go the same one.
+
+    Attributes:
+        proxy: instead of the client's.
+        tls: the same.
+        is_absolute: a proxy forwards the requests, and so must be told all of their URL.
+        proxy_headers: what that proxy must be told besides.
+        bucket: the connections to use; None: not known yet.
+    """
+
+    __slots__ = ("bucket", "is_absolute", "proxy", "proxy_headers", "tls")
+
+    def __init__(self, proxy: Any = None, tls: Any = None) -> None:
+        self.proxy = proxy
+        self.tls = tls
+        self.is_absolute = False
+        self.proxy_headers: Any = None
+        self.bucket: Any = None
 
 
 class Request:
@@ -37,14 +60,21 @@ class Request:
         body: None for none.
         timeout: the time limits.
         may_switch: a 101 is asked for.
+        place: where it goes, if others go there as well.
+
+    Attributes:
+        is_repeatable: whether it may be sent again if the connection turns out to have been dead.
+        streams_body: whether the body is not in ``wire``, but follows piece by piece.
+        bucket: its place's, once ``wire`` is known to be sendable there.
+        trace: who is told of its phases; see :mod:`weft.http.hooks`.
 
     Raises:
         InvalidHeaderError: a method or a header that cannot be sent.
     """
 
     __slots__ = (
-        "_wire", "body", "bucket", "headers", "is_absolute", "may_switch", "method", "proxy", "proxy_headers",
-        "route", "timeout", "tls", "trace", "url",
+        "_wire", "body", "bucket", "headers", "is_repeatable", "may_switch", "method", "place", "streams_body",
+        "timeout", "trace", "url",
     )  # fmt: skip
 
     def __init__(
@@ -56,8 +86,9 @@ class Request:
         timeout: Timeout = DEFAULT_TIMEOUT,
         *,
         may_switch: bool = False,
+        place: Place | None = None,
     ) -> None:
-        if not method or not _TOKEN.issuperset(method):
+        if method not in _USUAL and not (method and _TOKEN.issuperset(method)):
             raise InvalidHeaderError(f"{method!r} is no method", url=url)
         self.method = method
         self.url = url
@@ -65,15 +96,11 @@ class Request:
         self.body = body
         self.timeout = timeout
         self.may_switch = may_switch
+        self.place = Place() if place is None else place
+        self.is_repeatable = method in IDEMPOTENT and (body is None or body.replayable)
+        self.streams_body = body is not None and (body.content is None or len(body.content) > MOST_JOINED)
         self._wire: bytes | None = None
-        # What a transport remembers of it: where it goes, by which way.
-        self.route: Any = None
         self.bucket: Any = None
-        self.proxy: Any = None  # instead of the client's
-        self.tls: Any = None
-        self.is_absolute = False
-        self.proxy_headers: Any = None
-        # Who is told of its phases; see weft.http.hooks.
         self.trace: Any = None
 
     def __repr__(self) -> str:
@@ -82,9 +109,8 @@ class Request:
     def replace(self, **changes: Any) -> Request:
         """The same request with some of ``method``, ``url``, ``headers``, ``body``, ``timeout`` replaced."""
         parts = {name: getattr(self, name) for name in ("method", "url", "headers", "body", "timeout", "may_switch")}
-        request = Request(**(parts | changes))
-        request.proxy, request.tls = self.proxy, self.tls
-        return request
+        place = Place(self.place.proxy, self.place.tls) if "url" in changes else self.place
+        return Request(**(parts | changes), place=place)
 
     @property
     def is_idempotent(self) -> bool:
@@ -95,12 +121,6 @@ class Request:
     def is_replayable(self) -> bool:
         """Whether it can be sent again."""
         return self.body is None or self.body.replayable
-
-    @property
-    def streams_body(self) -> bool:
-        """Whether the body is not in ``wire``, but follows piece by piece."""
-        body = self.body
-        return body is not None and (body.content is None or len(body.content) > MOST_JOINED)
 
     @property
     def wire(self) -> bytes:
@@ -125,21 +145,20 @@ class Request:
 
     def _encode(self) -> bytes:
         url = self.url
-        target = url.target
-        if self.is_absolute:
+        target, place, body = url.target, self.place, self.body
+        if place.is_absolute:
             target = f"{'https' if url.is_secure else 'http'}://{url.authority}{target}"
         try:
             lines, has_host = self.headers.block()
             pairs = self.framing()
-            if self.body is not None and self.body.length is None:
+            if body is not None and body.length is None:
                 pairs.append(("Transfer-Encoding", "chunked"))
-            if self.is_absolute and self.proxy_headers:
-                pairs += self.proxy_headers
+            if place.is_absolute and place.proxy_headers:
+                pairs += place.proxy_headers
             more = encode_headers(pairs) if pairs else b""
         except InvalidHeaderError as error:
             raise InvalidHeaderError(str(error), url=url) from None  # the same once more, with the URL
         host = "" if has_host else f"Host: {url.authority}\r\n"
-        head = f"{self.method} {target} HTTP/1.1\r\n{host}".encode("ascii") + lines + more + b"\r\n"
-        if self.body is None or self.streams_body:
-            return head
-        return head + self.body.content  # type: ignore[operator]
+        start = f"{self.method} {target} HTTP/1.1\r\n{host}".encode("ascii")
+        content = b"" if body is None or self.streams_body else body.content
+        return b"".join((start, lines, more, b"\r\n", content))  # type: ignore[arg-type]

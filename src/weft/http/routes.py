@@ -1,6 +1,6 @@
 """By which way a request goes: straight, by a proxy, or to a Unix socket; and the network transport that goes it.
 
-Invariant: what decides is asked once per request that is prepared, and the answer is part of the pool's key, so that a
+Invariant: what decides is asked once per place that requests go to, and the answer is part of the pool's key, so that a
 connection is only used for what it was made for.
 """
 
@@ -34,10 +34,10 @@ class Routes:
         self._named: dict[tuple[str, str, int], Proxy | None] = {}
 
     def __call__(self, request: Request) -> Route:
-        """The route of ``request``; notes in it what a proxy must be told."""
-        url = request.url
-        proxy = as_proxy(request.proxy) if request.proxy is not None else self._proxy
-        tls = self._tls if request.tls is None else request.tls
+        """The route of ``request``; notes in its place what a proxy must be told."""
+        url, place = request.url, request.place
+        proxy = as_proxy(place.proxy) if place.proxy is not None else self._proxy
+        tls = self._tls if place.tls is None else place.tls
         if proxy is None and self._unix is None and self._trusts_environment:
             proxy = self._from_environment(url)
         scheme = "https" if url.is_secure else "http"
@@ -45,10 +45,10 @@ class Routes:
         alpn = ("http/1.1",) if request.may_switch else None
         route = Route(scheme, url.host, url.port, proxy, tls, None, self._unix, request.may_switch, alpn)
         if proxy is not None and route.is_forwarded:
-            request.is_absolute = True
-            request.proxy_headers = proxy.headers
+            place.is_absolute = True
+            place.proxy_headers = proxy.headers
             if proxy.authorization is not None:
-                request.proxy_headers = (*proxy.headers, ("Proxy-Authorization", proxy.authorization))
+                place.proxy_headers = (*proxy.headers, ("Proxy-Authorization", proxy.authorization))
             # One proxy serves every host of plain HTTP.
             return Route("http", proxy.host, proxy.port, proxy)
         return route

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from functools import lru_cache
 from typing import Any, Final, TypedDict
 
 __all__ = ["DEFAULT_TIMEOUT", "Connector", "Limits", "RequestOptions", "Timeout"]
@@ -48,8 +49,14 @@ class Timeout:
         if value is None:
             return NO_TIMEOUT
         if isinstance(value, int | float):
-            return cls(total=value)
+            return in_all(value)
         raise TypeError(f"a time limit is seconds, a weft.http.Timeout or None, not {value!r}")
+
+
+@lru_cache(maxsize=64, typed=True)
+def in_all(seconds: float) -> Timeout:
+    """So many seconds for the whole. Kept, as a program gives the same few with each of its requests."""
+    return Timeout(total=seconds)
 
 
 DEFAULT_TIMEOUT: Final = Timeout()

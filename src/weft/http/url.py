@@ -18,7 +18,7 @@ from urllib.parse import quote_plus, unquote, unquote_to_bytes
 
 from weft.http.errors import InvalidURLError
 
-__all__ = ["URL", "QueryParams"]
+__all__ = ["URL", "QueryParams", "form_quoted"]
 
 QueryParams: TypeAlias = "Mapping[str, Any] | Iterable[tuple[str, Any]] | str"
 
@@ -224,7 +224,7 @@ class URL:
         if isinstance(params, str):
             added = params.replace("#", "%23")
         else:
-            added = "&".join(f"{quote_plus(name)}={value}" for name, value in _encoded_pairs(params or ()))
+            added = "&".join([f"{form_quoted(name)}={value}" for name, value in _encoded_pairs(params or ())])
         if not added:
             return self
         head, mark, fragment = self._text.partition("#")
@@ -232,7 +232,15 @@ class URL:
             joint = "?"
         else:
             joint = "" if head[-1] in "?&" else "&"
-        return URL(f"{head}{joint}{added}{mark}{fragment}")
+        if not added.isascii() or added.encode().translate(None, _SENT_AS_IS):
+            added = _quoted(added)
+        # What is added stands behind all that was taken apart: only the text and the target are others.
+        other = object.__new__(URL)
+        other._text = f"{head}{joint}{added}{mark}{fragment}"
+        other._target = f"{self._target}{joint}{added}"
+        other._scheme, other._host, other._port = self._scheme, self._host, self._port
+        other._authority, other._userinfo = self._authority, self._userinfo
+        return other
 
     def with_fragment(self, fragment: str) -> URL:
         """The same with another fragment, or with none if it is empty."""
@@ -420,7 +428,10 @@ def _without_dots(path: str) -> str:
 
 def _encoded_pairs(params: Mapping[str, Any] | Iterable[tuple[str, Any]]) -> Iterator[tuple[str, str]]:
     """Each name, with each of its values, the values percent-encoded."""
-    for name, value in params.items() if isinstance(params, Mapping) else params:
+    for name, value in params.items() if isinstance(params, (dict, Mapping)) else params:
+        if type(value) is str or type(value) is int:  # what most are; to look a type up among abstract ones takes long
+            yield str(name), form_quoted(str(value))
+            continue
         if isinstance(value, Mapping):
             raise TypeError(f"the value of the parameter {name!r} is a mapping; give a string, a number or a list")
         if isinstance(value, Iterable) and not isinstance(value, str | bytes):
@@ -429,7 +440,13 @@ def _encoded_pairs(params: Mapping[str, Any] | Iterable[tuple[str, Any]]) -> Ite
             several = (value,)
         for one in several:
             if one is not None:
-                yield str(name), quote_plus(one if isinstance(one, str | bytes) else _as_text(one))
+                yield str(name), form_quoted(one if isinstance(one, str | bytes) else _as_text(one))
+
+
+def form_quoted(text: str | bytes) -> str:
+    """A name or a value as forms and queries have it: space as ``+``, what is not unreserved percent-encoded."""
+    # Most names are words, and to see that costs less than to look at each letter.
+    return text if isinstance(text, str) and text.isascii() and text.isalnum() else quote_plus(text)
 
 
 def _as_text(value: Any) -> str:

@@ -2,6 +2,14 @@ cimport cython
 from weft.http._wire.incoming cimport Incoming
 from weft.http._wire.parser cimport ResponseParser
 
+cdef extern from "<poll.h>" nogil:
+    struct pollfd:
+        int fd
+        short events
+        short revents
+    int poll(pollfd* entries, unsigned long count, int timeout)
+    const short POLLRDHUP
+
 @cython.final
 cdef class H1Connection:
     cdef readonly object loop
@@ -21,6 +29,7 @@ cdef class H1Connection:
     cdef object upload
     cdef object drain_waiter
     cdef object drain_timer
+    cdef int fd  # below 0: none is known, and poll() looks at none
     cdef object __weakref__
 
     cdef int complete(self, bint has_surplus) except -1

@@ -40,6 +40,7 @@ class H1Connection:
         self.loop = loop
         self.on_change = on_change
         self.parser = ResponseParser()
+        self.fd = -1
 
     def __repr__(self):
         state = "closed" if not self.is_open else "idle" if self.incoming is None else "busy"
@@ -53,6 +54,15 @@ class H1Connection:
         return 1 if self.is_open and self.incoming is None else 0
 
     # -- for the pool --------------------------------------------------------------------------------------------------
+
+    def peer_has_closed(self):
+        """Whether the peer sends nothing more, or is gone, which the loop need not have seen yet (poll(2))."""
+        entry: pollfd
+        entry.fd = self.fd
+        entry.events = POLLRDHUP  # POLLHUP and POLLERR come without being asked for
+        entry.revents = 0
+        # SAFETY: `entry` lives on this function's stack, and the kernel is done with it when the call returns.
+        return poll(cython.address(entry), 1, 0) > 0
 
     def exchange(self, request, incoming: Incoming):
         """Send ``request``; what comes back goes to ``incoming``."""
@@ -101,6 +111,9 @@ class H1Connection:
     def connection_made(self, transport):
         self.transport = transport
         self.transport_write = transport.write
+        sock = transport.get_extra_info("socket")
+        if sock is not None:
+            self.fd = sock.fileno()
         self.is_open = True
 
     def data_received(self, data: bytes):
