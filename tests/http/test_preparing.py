@@ -217,3 +217,57 @@ def test_a_cancelled_post_closes_its_one_connection(run: Run) -> None:
             await settled(client, 1, 1)
 
     run(main())
+
+
+def test_the_cookies_of_the_moment_go_with_each_request(run: Run) -> None:
+    """A URL that is kept is asked again and again, while the jar changes, is replaced, and does not fit."""
+
+    async def main() -> None:
+        async with playing(always()) as server, plain_client() as client:
+            now = [1000.0]
+            jar = client.cookies = http.CookieJar(clock=lambda: now[0])
+
+            async def sends(cookie: str, **options: Any) -> None:
+                before = len(server.peers[0].received) if server.peers else 0
+                await within((await client.get(server.url("/in/here"), **options)).read())
+                sent = bytes(server.peers[0].received[before:])
+                assert sent.partition(b"Cookie: ")[2].partition(b"\r\n")[0] == cookie.encode()
+
+            await sends("")
+            jar.set("a", "1", domain="127.0.0.1")
+            for _ in range(2):
+                await sends("a=1")
+                await sends("a=1", params={"q": "1"})
+                await sends("own=1", headers={"Cookie": "own=1"})
+            jar.update(["b=2; Path=/in; Max-Age=10", "c=3; Path=/elsewhere"], http.URL(server.url("/in/here")))
+            await sends("b=2; a=1")
+            now[0] += 11
+            await sends("a=1")
+            jar.remove("a")
+            await sends("")
+            jar.set("a", "1", domain="127.0.0.1")
+            await sends("a=1")
+            client.cookies = http.CookieJar()
+            await sends("")
+            client.cookies.set("d", "4", domain="127.0.0.1")
+            client.headers["Cookie"] = "of=client"
+            await sends("of=client")
+            assert len(server.peers) == 1
+
+    run(main())
+
+
+def test_the_jars_cookies_stay_behind_when_a_redirect_leads_elsewhere(run: Run) -> None:
+    async def main() -> None:
+        async with playing(always()) as two:
+            there = f"http://localhost:{two.port}/there".encode()
+            leads = b"HTTP/1.1 302 Found\r\nContent-Length: 0\r\nLocation: " + there + b"\r\n\r\n"
+            async with playing(always(leads)) as one, plain_client() as client:
+                client.cookies.set("secret", "1", domain="127.0.0.1")
+                for _ in range(2):
+                    await within((await client.get(one.url())).read())
+                assert one.peers[0].received.count(b"Cookie: secret=1\r\n") == 2
+                assert two.peers[0].received.count(b"GET /there") == 2
+                assert b"secret" not in two.peers[0].received
+
+    run(main())

@@ -235,12 +235,16 @@ class Client:
         if prepared is None:
             prepared = self._prepare(method, url)
         request = prepared.varied(options) if options or not prepared.is_whole else prepared.request
-        if self.cookies or self._own_cookies or self.hooks is not None or (not is_plain and "cookies" in options):
+        if self.hooks is not None or (not is_plain and "cookies" in options):
             return await Journey(self, request, options).run()
+        # A journey works out the cookies of each of its requests anew: it gets this one without.
+        sent = request
+        if self.cookies or self._own_cookies:
+            sent = prepared.with_cookies(request, self.cookies, self.cookie_header)
         total = request.timeout.total
         limit = INFINITY if total is None else self._time() + total
         try:
-            incoming = await self._transport.send(request, limit)  # type: ignore[union-attr]
+            incoming = await self._transport.send(sent, limit)  # type: ignore[union-attr]
         except HTTPError as error:
             if self.retry is None and "retry" not in options:
                 raise

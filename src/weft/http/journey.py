@@ -18,6 +18,7 @@ from weft.http.cookies import CookieJar, load_public_suffixes, suffixes_are_load
 from weft.http.errors import HTTPError, RedirectError, TooManyRedirectsError
 from weft.http.hooks import Hooks, Tracer
 from weft.http.outgoing import Request
+from weft.http.preparing import with_cookie
 from weft.http.redirects import BODY_HEADERS, CREDENTIAL_HEADERS, REDIRECT_STATUSES, redirected
 from weft.http.response import Response
 from weft.http.retries import Retry
@@ -111,11 +112,8 @@ class Journey:
     async def _send(self) -> Incoming:
         client = self._client
         request = self._request
-        cookies = client.cookie_header(request, self._cookies) if "Cookie" not in request.headers else None
-        if cookies is not None:
-            headers = request.headers.copy()
-            headers["Cookie"] = cookies
-            request = request.replace(headers=headers)
+        if "Cookie" not in request.headers:
+            request = with_cookie(request, client.cookie_header(request, self._cookies))
         if client.hooks is None:
             return await client.transport.send(request, self._limit)
         request = request.replace()

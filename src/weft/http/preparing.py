@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import os
 import ssl
+from collections.abc import Callable
 from typing import Any
 
 from weft.http.auth import Auth, BasicAuth
 from weft.http.body import Body, make_body
+from weft.http.cookies import CookieJar
 from weft.http.defaults import merge
 from weft.http.errors import InvalidHeaderError
 from weft.http.headers import Headers
@@ -46,7 +48,7 @@ class Prepared:
         is_whole: no header depends on when the request is sent.
     """
 
-    __slots__ = ("_auth", "_headers", "is_whole", "request")
+    __slots__ = ("_auth", "_cookies", "_headers", "is_whole", "request")
 
     def __init__(self, method: str, url: URL, headers: Headers, auth: Auth | None, timeout: Timeout) -> None:
         self._auth = auth
@@ -55,6 +57,7 @@ class Prepared:
         if self.is_whole:
             headers = vouched(headers, auth, method, url)
         self.request = Request(method, url, headers, None, timeout)
+        self._cookies: tuple[CookieJar, int, str | None, Request] | None = None
 
     def varied(self, options: RequestOptions) -> Request:
         """The request with ``options``, whose names are checked already."""
@@ -74,6 +77,22 @@ class Prepared:
             may_switch = bool(options.get("upgrade"))
         return Request(plain.method, url, headers, body, timeout, may_switch=may_switch, place=place)
 
+    def with_cookies(
+        self, request: Request, jar: CookieJar, header_for: Callable[[Request, None], str | None]
+    ) -> Request:
+        """``request``, which was made here, with the cookies that go there; as it is where there are none.
+
+        Args:
+            request: what :meth:`varied` made, or ``self.request``.
+            jar: on which the answer depends.
+            header_for: asked for the header when the jar is another than it was, or has changed.
+        """
+        kept = self._cookies
+        if kept is None or kept[0] is not jar or kept[1] != jar.version:
+            header = header_for(self.request, None)
+            kept = self._cookies = (jar, jar.version, header, with_cookie(self.request, header))
+        return kept[3] if request is self.request else with_cookie(request, kept[2])
+
     def _headers_for(self, url: URL, options: RequestOptions) -> Headers:
         own, auth = options.get("headers"), options.get("auth")
         headers = merge(self._headers, own) if own else self._headers
@@ -89,6 +108,15 @@ def vouched(headers: Headers, auth: Auth | None, method: str, url: URL) -> Heade
         headers = headers.copy()
         headers["Authorization"] = value
     return headers
+
+
+def with_cookie(request: Request, header: str | None) -> Request:
+    """``request`` with that header ``Cookie``, unless it has one of its own."""
+    if header is None or "Cookie" in request.headers:
+        return request
+    headers = request.headers.copy()
+    headers["Cookie"] = header
+    return request.replace(headers=headers)
 
 
 def body_of(options: RequestOptions, headers: Headers, url: URL) -> Body | None:
