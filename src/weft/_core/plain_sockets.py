@@ -23,7 +23,12 @@ from cython.cimports.weft._core.sys.datagram import (
     weft_unpack_address,
 )
 from cython.cimports.weft._core.sys.linux import EAGAIN, EINTR, close
-from cython.cimports.weft._core.sys.socket import weft_accept, weft_family_of, weft_own_address
+from cython.cimports.weft._core.sys.socket import (
+    weft_accept,
+    weft_family_of,
+    weft_own_address,
+    weft_set_no_delay,
+)
 
 PLAIN = cython.declare(type, socket.socket)
 BASE = cython.declare(type, socket.SocketType)
@@ -35,6 +40,8 @@ kind_of = cython.declare(object, BASE.type.__get__)
 own_names = cython.declare(
     cython.pointer(weft_peer), cython.cast(cython.pointer(weft_peer), calloc(WEFT_PEERS, cython.sizeof(weft_peer)))
 )
+IPPROTO_TCP = cython.declare(object, socket.IPPROTO_TCP)
+TCP_NODELAY = cython.declare(object, socket.TCP_NODELAY)
 SOCK_NONBLOCK = cython.declare(object, int(socket.SOCK_NONBLOCK))
 
 
@@ -97,6 +104,21 @@ def accept_by_method(sock):
         return None
     connection.setblocking(False)
     return connection, address
+
+
+def set_no_delay(sock):
+    """Switch Nagle's algorithm off.
+
+    Raises:
+        OSError: as setsockopt(2) says.
+    """
+    if type(sock) is not PLAIN:
+        sock.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
+        return 0
+    code: cython.int = weft_set_no_delay(sock.fileno())
+    if code < 0:
+        raise OSError(-code, os.strerror(-code))
+    return 0
 
 
 def close_owner(owner):

@@ -6,7 +6,6 @@ on it goes at once. The phases and the way down are those of ``Channel``.
 """
 
 import asyncio
-import os
 import socket
 from asyncio import trsock
 
@@ -16,12 +15,11 @@ from cython.cimports.cpython.bytes import PyBytes_FromStringAndSize
 from cython.cimports.weft._core.buffers import WriteQueue, freeze
 from cython.cimports.weft._core.channel import CLOSING, LOST, OPEN, FlowChannel
 from cython.cimports.weft._core.driver import IN_SOCKET, OUT_SOCKET
-from cython.cimports.weft._core.plain_sockets import own_address
+from cython.cimports.weft._core.plain_sockets import own_address, set_no_delay
 from cython.cimports.weft._core.receiver import Receiver
 from cython.cimports.weft._core.stock_streams import receiver_for
 from cython.cimports.weft._core.sys.linux import weft_shutdown_write
 from cython.cimports.weft._core.sys.python import Py_XDECREF, PyBytes_NewBlock, PyBytes_START, weft_cut_bytes
-from cython.cimports.weft._core.sys.socket import weft_set_no_delay
 
 from weft import versions
 
@@ -307,9 +305,7 @@ def send_without_delay(sock):
     to do that (40 ms) when it has nothing to send: a head and a body that are written in two turns.
     """
     if sock.proto == IPPROTO_TCP:  # only internet stream sockets have that
-        code: cython.int = weft_set_no_delay(sock.fileno())
-        if code < 0:
-            raise OSError(-code, os.strerror(-code))
+        set_no_delay(sock)
     return 0
 
 
