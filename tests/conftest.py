@@ -235,6 +235,18 @@ def _threads() -> dict[int, str]:
     return threads
 
 
+def _whereabouts() -> list[str]:
+    """Where each thread is in the kernel: the last word on one that Python knows nothing of."""
+    lines = []
+    for tid in os.listdir("/proc/self/task"):
+        said = []
+        for name in ("comm", "stat", "wchan", "syscall"):
+            with contextlib.suppress(OSError), open(f"/proc/self/task/{tid}/{name}") as file:
+                said.append(f"{name}: {file.read().strip()}")
+        lines.append(f"(thread {tid} now: {'; '.join(said)})")
+    return lines
+
+
 def _children() -> dict[int, str]:
     """Child processes, zombies too: the kernel may lack /proc/PID/task/TID/children, so every process is asked."""
     try:
@@ -319,7 +331,7 @@ def nothing_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
     while extra := _take_stock().more_than(before):
         if time.monotonic() > deadline:
             _close_loops(before)
-            pytest.fail("the test left behind:\n  " + "\n  ".join(extra), pytrace=False)
+            pytest.fail("the test left behind:\n  " + "\n  ".join(extra + _whereabouts()), pytrace=False)
         time.sleep(0.005)
     _set_aside(request.config)
 
