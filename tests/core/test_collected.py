@@ -120,7 +120,7 @@ LOUD = """
         assert printed.getvalue() == ""
         # The loop's destructor, which is Python, and the transport's.
         assert [notice.exc_value for notice in noticed] == [error, error]
-        assert "Channel" in str(noticed[1].object)
+        assert len([notice for notice in noticed if "Channel" in str(notice.object)]) == 1  # the collector chooses the order
         noticed.clear()
     print("came to its end")
 """

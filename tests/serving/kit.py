@@ -34,7 +34,8 @@ async def main(until=asyncio.Event):
         server = await asyncio.start_unix_server(answer, sys.argv[1])
     else:
         server = await asyncio.start_server(answer, "127.0.0.1", int(sys.argv[1]))
-        print("port", server.sockets[0].getsockname()[1], flush=True)
+        # In one piece: where Python does not buffer, print() writes each of several by itself, and workers share a pipe.
+        print(f"port {server.sockets[0].getsockname()[1]}\\n", end="", flush=True)
     await until().wait()
     server.close()
     await asyncio.sleep(0.1)  # what was accepted just before has become a connection

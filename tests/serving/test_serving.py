@@ -97,7 +97,7 @@ class TestSharing:
         program = RUN.replace(
             "    await until().wait()",
             "    other = await asyncio.start_server(answer, '127.0.0.1', 0)\n"
-            "    print('port', other.sockets[0].getsockname()[1], flush=True)\n"
+            "    print(f'port {other.sockets[0].getsockname()[1]}\\n', end='', flush=True)\n"
             "    await until().wait()",
         )
         with served(*RUN_TWO, write(program), "0") as it:
