@@ -120,7 +120,8 @@ LOUD = """
         assert printed.getvalue() == ""
         # The loop's destructor, which is Python, and the transport's.
         assert [notice.exc_value for notice in noticed] == [error, error]
-        assert len([notice for notice in noticed if "Channel" in str(notice.object)]) == 1  # the collector chooses the order
+        # In the order that the collector chooses.
+        assert len([notice for notice in noticed if "Channel" in str(notice.object)]) == 1
         noticed.clear()
     print("came to its end")
 """

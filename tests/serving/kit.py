@@ -34,7 +34,7 @@ async def main(until=asyncio.Event):
         server = await asyncio.start_unix_server(answer, sys.argv[1])
     else:
         server = await asyncio.start_server(answer, "127.0.0.1", int(sys.argv[1]))
-        # In one piece: where Python does not buffer, print() writes each of several by itself, and workers share a pipe.
+        # In one piece, as workers share a pipe: where Python does not buffer, print() writes each of several by itself.
         print(f"port {server.sockets[0].getsockname()[1]}\\n", end="", flush=True)
     await until().wait()
     server.close()
