@@ -235,8 +235,10 @@ def _threads() -> dict[int, str]:
     return threads
 
 
-def _whereabouts() -> list[str]:
-    """Where each thread is in the kernel: the last word on one that Python knows nothing of."""
+def _whereabouts(extra: list[str]) -> list[str]:
+    """Where each thread is in the kernel, if one was left: the last word on what Python knows nothing of."""
+    if not any(line.startswith("thread ") for line in extra):
+        return []
     lines = []
     for tid in os.listdir("/proc/self/task"):
         said = []
@@ -331,7 +333,7 @@ def nothing_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
     while extra := _take_stock().more_than(before):
         if time.monotonic() > deadline:
             _close_loops(before)
-            pytest.fail("the test left behind:\n  " + "\n  ".join(extra + _whereabouts()), pytrace=False)
+            pytest.fail("the test left behind:\n  " + "\n  ".join(extra + _whereabouts(extra)), pytrace=False)
         time.sleep(0.005)
     _set_aside(request.config)
 

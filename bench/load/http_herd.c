@@ -2,8 +2,9 @@
  *
  * Each request has a connection of its own: socket, connect, send; then, on one epoll, recv until the body is complete,
  * and close. With WORK it computes for so many microseconds between connect and send, as a client in another language
- * does: what the kernel takes then is more, as the server has fallen asleep in between and must be woken. Its one invariant: an answer of another length than expected, or none for STALL_MS, ends the program with
- * status 1. It ends with its parent.
+ * does: what the kernel takes then is more, as the server has fallen asleep in between and must be woken. Its one
+ * invariant: an answer of another length than expected, or none for STALL_MS, ends the program with status 1. It ends
+ * with its parent.
  * Called by bench/clients/floor.py; prints one JSON object with seconds of the clock and of the processor.
  *
  * Usage: http_herd PORT PATH REQUESTS LENGTH [WORK]

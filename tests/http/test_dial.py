@@ -181,7 +181,7 @@ class TestAtOnce:
 
         run(main())
 
-    @pytest.mark.parametrize("host", ["192.0.2.1", "a.test", "::2"])
+    @pytest.mark.parametrize("host", ["192.0.2.1", "a.test", "::2", "::1:2", "::12"])
     def test_what_is_elsewhere_is_not_asked(self, run: Run, host: str, monkeypatch: pytest.MonkeyPatch) -> None:
         async def main() -> None:
             monkeypatch.setattr(socket, "socket", None)
@@ -195,6 +195,20 @@ class TestAtOnce:
                 before = open_sockets()
                 assert Dialer(Names()).dial_at_once(Route("http", *address), adopt, Recorder) is None
                 assert open_sockets() == before
+
+        run(main())
+
+    def test_a_factory_that_fails_leaves_no_socket(self, run: Run) -> None:
+        def fails() -> asyncio.Protocol:
+            raise ZeroDivisionError
+
+        async def main() -> None:
+            async with serving(silent) as port:
+                before = open_sockets()
+                with pytest.raises(ZeroDivisionError) as caught:
+                    Dialer(Names()).dial_at_once(Route("http", "127.0.0.1", port), adopt, fails)
+                await until_sockets(before)
+                assert caught.tb is not None  # whose frames hold the socket: it was closed, not collected
 
         run(main())
 

@@ -59,7 +59,7 @@ def test_every_kind_of_body_is_on_the_wire_as_it_should_on_one_connection(run: R
 
 
 def test_a_small_body_leaves_with_its_head_in_one_write() -> None:
-    """The connection is written to once, whatever the body is."""
+    """The body is part of the piece that ``exchange`` writes."""
     prepared = Prepared("POST", http.URL("http://peer.example/"), http.Headers(), None, http.Timeout())
     for options, content, _ in BODIES:
         request = prepared.varied(cast("RequestOptions", options))

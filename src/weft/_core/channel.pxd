@@ -22,6 +22,7 @@ cdef class Channel(Sink):
     cdef dict __dict__
 
     cdef int attach(self, Scheduler loop, object owner, object protocol, object extra, object server) except -1
+    cdef int give_up(self) except -1
     cdef int begin_at_once(self) except -1
     cdef int begin(self, object waiter) except -1
     cdef int adopt(self, object protocol) except -1

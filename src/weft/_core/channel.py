@@ -49,8 +49,7 @@ class Channel(Sink):
         try:
             self._connection_made(self.protocol.connection_made)
         except BaseException:
-            self.driver.release(self)
-            self.let_go()
+            self.give_up()
             raise
         self._start()
         return 0
@@ -60,8 +59,7 @@ class Channel(Sink):
         try:
             self.loop.call_soon(self._connection_made, self.protocol.connection_made, context=self.context_of_life())
         except BaseException:  # what the factory made is no protocol
-            self.driver.release(self)
-            self.let_go()
+            self.give_up()
             raise
         self.loop.call_soon(self._start)
         if waiter is not None:
@@ -160,8 +158,13 @@ class Channel(Sink):
         try:
             warnings.warn(f"unclosed transport {self!r}", ResourceWarning, source=self)
         finally:
-            self.driver.release(self)
-            self.let_go()
+            self.give_up()
+
+    def give_up(self):
+        """Close the descriptor at once; the protocol hears nothing."""
+        self.driver.release(self)
+        self.let_go()
+        return 0
 
     # -- the way down --------------------------------------------------------------------------------------------------
 

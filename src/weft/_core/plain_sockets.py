@@ -12,9 +12,6 @@ import socket
 import cython
 from cython.cimports.libc.stdlib import calloc
 from cython.cimports.weft._core.sys.datagram import (
-    AF_INET,
-    AF_INET6,
-    AF_UNIX,
     WEFT_PEERS,
     socklen_t,
     weft_address,
@@ -60,24 +57,17 @@ def accept_from(sock):
         if fd == -EAGAIN or fd == -EINTR:
             return None
         raise OSError(-fd, os.strerror(-fd))
-    family: cython.int = weft_family_of(cython.address(name))
     try:
         connection: object = PLAIN.__new__(PLAIN)
-        make(connection, family, kind_of(sock) | SOCK_NONBLOCK, sock.proto, fd)
+        make(connection, weft_family_of(cython.address(name)), kind_of(sock) | SOCK_NONBLOCK, sock.proto, fd)
     except BaseException:
         close(fd)
         raise
     # As socket.socket.__init__ does.
     connection._io_refs = 0
     connection._closed = False
-    if is_known(family):
-        return connection, weft_unpack_address(cython.address(name), length)
-    return connection, connection.getpeername()
-
-
-def is_known(family: cython.int) -> cython.bint:
-    """Whether addresses of this family are unpacked here."""
-    return family in (AF_INET, AF_INET6, AF_UNIX)
+    address: object = weft_unpack_address(cython.address(name), length)
+    return connection, connection.getpeername() if address is None else address  # None: of another family
 
 
 def own_address(sock):
@@ -88,13 +78,10 @@ def own_address(sock):
     """
     name: weft_address
     length: socklen_t = 0
-    if (
-        type(sock) is PLAIN
-        and weft_own_address(sock.fileno(), cython.address(name), cython.address(length)) == 0
-        and is_known(weft_family_of(cython.address(name)))
-    ):
-        return weft_peer_address(own_names, cython.address(name), length)
-    return sock.getsockname()
+    found: object = None
+    if type(sock) is PLAIN and weft_own_address(sock.fileno(), cython.address(name), cython.address(length)) == 0:
+        found = weft_peer_address(own_names, cython.address(name), length)
+    return sock.getsockname() if found is None else found
 
 
 def accept_by_method(sock):

@@ -36,9 +36,6 @@ NONBLOCKING_STREAM = socket.SOCK_STREAM | socket.SOCK_NONBLOCK
 IP_BIND_ADDRESS_NO_PORT = 24
 """ip(7): choose the port when the address of the peer is known, so that one can be used for many peers."""
 
-LOOPBACK = ("127.", "::1")
-"""How the addresses of this machine begin which no network is between (RFC 6890)."""
-
 FIRST_RETRY = 0.001
 LAST_RETRY = 0.05
 """Seconds between two tries to connect to a Unix socket whose backlog is full: the kernel gives no event for it."""
@@ -171,25 +168,24 @@ class Dialer:
             protocol_factory: makes the protocol.
         """
         found = self._names.at_hand(route.host) if route.unix is None else None
-        if found is None or not found[1].startswith(LOOPBACK):
+        if found is None or not (found[1] == "::1" or found[1].startswith("127.")):  # loopback (RFC 6890)
             return None
         kind, address, rest = found
         where = (address, route.port, *rest)
         try:
             sock = self._make_socket(kind)
             try:
-                stands = not sock.connect_ex(where) or not sock.connect_ex(where)
+                if not sock.connect_ex(where) or not sock.connect_ex(where):
+                    protocol = protocol_factory()
+                    adopt(sock, protocol)
+                    return protocol
             except BaseException:
                 sock.close()
                 raise
-        except OSError:
-            return None
-        if not stands:
             sock.close()
-            return None
-        protocol = protocol_factory()
-        adopt(sock, protocol)
-        return protocol
+        except OSError:
+            pass
+        return None
 
     async def _targets(self, route: Route) -> list[tuple[str, int]]:
         """What to ask a proxy for, in turn: the addresses of the host where it leaves resolving to us."""

@@ -23,7 +23,7 @@ from weft.http.retries import Retry
 from weft.http.settings import RequestOptions, Timeout
 from weft.http.url import URL
 
-__all__ = ["Prepared", "as_auth", "as_retry", "check"]
+__all__ = ["Prepared", "as_auth", "as_retry", "as_tls", "check", "with_cookie"]
 
 KNOWN = frozenset(RequestOptions.__annotations__)
 BODIES = frozenset({"content", "data", "json", "files"})

@@ -174,7 +174,7 @@ static inline PyObject *weft_unpack_address(const weft_address *name, socklen_t 
         if (size < 0) size = 0;
         return PyUnicode_DecodeFSDefaultAndSize(name->un.sun_path, (Py_ssize_t)strnlen(name->un.sun_path, (size_t)size));
     }
-    Py_RETURN_NONE; /* no other family gets here: see DatagramTransport */
+    Py_RETURN_NONE; /* a family that only the socket module knows */
 }
 
 /* The same, as one object for as long as the peer's place in the table is not another's. */
